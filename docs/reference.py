@@ -31,8 +31,9 @@ from pgtls.diagnostics.rules import FAMILIES, catalogue
 from pgtls.language.models import KINDS, AccountBinding, Challenge, LintTable, MapEntry, Sign, SniTable, StateTable
 from pgtls.language.schema import schema
 from pgtls.language.values import NameConstraints, Secret, Subject, TokenKey, Waiver
-from pgtls.postgres.drivers import DRIVERS, limits
+from pgtls.postgres.drivers import DRIVERS, Demands, limits
 from pgtls.postgres.libpq import REQUIRE_AUTH_SINCE
+from pgtls.postgres.releases import OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -106,19 +107,21 @@ _DRIVERS_HEAD = """# Drivers
 <!-- Written by docs/reference.py from the table of drivers; edit that. -->
 
 libpq decides for psql, and for every driver built on it, what is verified and which servers are refused. Other drivers read its parameters in their own way, or have none. Name the drivers of a user, and its bundle has a program for each,
-in `README.md` and in `connections.json`; `check` reports what they cannot be told ([PGT456](diagnostics.md#pgt456-a-driver-that-does-not-insist-on-scram) to PGT459).
+in `README.md` and in `connections.json`; `check` reports what they cannot be told ([PGT456](diagnostics.md#pgt456-a-driver-that-does-not-insist-on-scram) to PGT459, PGT461). `README.md` says it, too, and what the forms `jdbc`, `go` and `node` of `connections.json` do not demand: `go` is for pgx and lib/pq alike, so it has what lib/pq knows, and `node` has no place for CRLs. Both are `null` without `directory`, and `node` for an address that `verify-full` compares: not every release would verify the server of the spec.
 
-The tests run these programs against real servers, by name, IPv4 and IPv6, with `require`, `verify-ca` and `verify-full`, certificate and password; and against impostors: another CA, another name, an expired certificate, no TLS,
-and a valid certificate whose server asks for the password in the clear, for MD5, or for nothing. None connects to the first four (another name counts from `verify-full` on), whatever the driver. The others are refused as the table says:
+The tests run these programs, and the forms `go` and `node`, against real servers, by name, IPv4 and IPv6, with `require`, `verify-ca` and `verify-full`, certificate and password; and against impostors: another CA, another name (also `localhost`, where the host is an address), an expired certificate, no TLS,
+and a valid certificate whose server asks for the password in the clear, for MD5, or for nothing. None connects to the first four (another name counts from `verify-full` on), whatever the driver. The others are refused as the table says, and so is a server whose certificate is revoked:
 
 - **insists**: refuses a server that asks for less than SCRAM. Otherwise a server with a valid certificate gets the password.
 - **binds**: what `channel_binding = "require"` does. `ignored`: nothing. `fails`: the driver connects to no server.
 - **demands**: refuses a server that asks for no client certificate.
 - **skips names**: verifies the issuer without the name for `require` and `verify-ca`, as libpq does.
+- **CRLs**: with `crl = true`, refuses a server whose certificate is revoked. Otherwise [PGT461](diagnostics.md#pgt461-a-client-that-checks-no-crl) says so.
 - **renewal**: when an open pool uses a renewed certificate.
+- **oldest**: the oldest release that the tests run. An older one may demand less: pgjdbc ignores parameters that it does not know, such as `requireAuth` before 42.7.11.
 
 """  # noqa: E501
-_COLUMNS = ("insists", "binds", "demands", "skips names", "renewal")
+_COLUMNS = ("insists", "binds", "demands", "skips names", "CRLs", "renewal", "oldest")
 _DRIVERS_SPEC_HEAD = "## A spec with all of them\n\nThe programs below are those of this bundle.\n"
 _DRIVERS_SPEC = """version = 1
 
@@ -237,9 +240,9 @@ def diagnostics_page() -> Iterator[str]:
 def drivers_page() -> Iterator[str]:
     """Yield what each driver can be told, and a program for each, from the bundle of a spec with all of them."""
     yield _DRIVERS_HEAD
-    yield "| driver | " + " | ".join(_COLUMNS) + " |\n|---|---|---|---|---|---|\n"
+    yield "| driver | " + " | ".join(_COLUMNS) + " |\n|---|---|---|---|---|---|---|---|\n"
     yield f"| psql, and all on libpq | yes (libpq {REQUIRE_AUTH_SINCE}) | enforced | yes (libpq {REQUIRE_AUTH_SINCE}) "
-    yield "| yes | at the next connection |\n"
+    yield f"| yes | yes | at the next connection | libpq {OLDEST} |\n"
     for driver in DRIVERS.values():
         since = f" (libpq {REQUIRE_AUTH_SINCE})" if driver.on_libpq else ""
         cells = (
@@ -247,7 +250,9 @@ def drivers_page() -> Iterator[str]:
             driver.binding,
             f"yes{since}" if driver.demands else "no",
             "yes" if driver.skips_names else "no",
+            "yes" if driver.lists else "no",
             driver.notices,
+            driver.oldest or "as libpq",
         )
         yield f"| {driver.title} | {' | '.join(cells)} |\n"
     yield f'\n{_DRIVERS_SPEC_HEAD}\n```toml title="pgtls.toml"\n{_DRIVERS_SPEC}```\n'
@@ -255,7 +260,7 @@ def drivers_page() -> Iterator[str]:
         driver = DRIVERS[name]
         yield f"\n## {driver.title}\n\n<!-- tested by: tests/drivers/test_matrix.py -->\n"
         yield f"```{driver.language.lower()}\n{program}```\n"
-        told = limits(driver, 16, password=False, certificate=True, bound=False)
+        told = limits(driver, 16, Demands(password=False, certificate=True, bound=False, lists=False))
         yield "".join(f"\n- {limit}" for limit in told) + "\n" * bool(told)
 
 

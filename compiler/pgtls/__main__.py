@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 def main() -> "NoReturn":
     """Run pgtls and exit; the console script's entry point."""
     try:
+        write_no_core_file()
         if nothing_to_do(sys.argv[1:], os.environ) and _printed(b"nothing to do\n"):
             os._exit(0)
         from pgtls import cli
     except KeyboardInterrupt:
         os._exit(130)
     cli.main()
+
+
+def write_no_core_file() -> None:
+    """Switch core files off: one in a work tree would hold keys, and git would add it.
+
+    The programs that the spec names inherit the limit: they print passphrases or sign. They may raise it again.
+    """
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def nothing_to_do(words: "Sequence[str]", environment: "Mapping[str, str]") -> bool:

@@ -73,17 +73,19 @@ class Spec:
         return _usable(self.checked())
 
     def later(self, moment: datetime) -> State | None:
-        """Return the spec as it will be at another instant, not proved. Return None if it has errors then."""
-        try:
-            return _usable(pipeline.check(Path(self.path), moment, self.lock, self.files, proven=False))
-        except Rejected:
-            return None
+        """Return the spec as it will be at another instant, with its errors, not proved. None: it has no fleet then."""
+        checked = pipeline.check(Path(self.path), moment, self.lock, self.files, proven=False)
+        return _state(checked.fleet, checked) if checked.fleet else None
 
 
 def _usable(checked: Checked) -> State:
+    return _state(checked.usable(), checked)
+
+
+def _state(fleet: Fleet, checked: Checked) -> State:
     from pgtls.difference import State
 
-    return State(checked.usable(), checked.rules, checked.waived)
+    return State(fleet, checked.rules, checked.waived)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from pgtls.access.rules import compiled, with_secrets
+from pgtls.access.rules import compiled, rules_by_server, with_secrets
 from pgtls.diagnostics import Rejected, errors, refuse
 from pgtls.fleet.resolve import judged
 from pgtls.language.load import load
@@ -80,7 +80,16 @@ def decided(request: Request) -> Decided:
         new_out=request.new_out,
         review=request.review,
     )
-    return _decided(checked, profiles, secrets, existing, asked)
+    return _decided(_without_others(checked, existing), profiles, secrets, existing, asked)
+
+
+def _without_others(checked: Checked, existing: Existing) -> Checked:
+    """Judge the rules by what builds know of the lock, if others changed it: no change of theirs hides a finding."""
+    if existing.lock is checked.lock:
+        return checked
+    _, faults = rules_by_server(checked.usable(), existing.lock, provable=False)
+    standing = (one for one in locate(faults, checked.source) if not one.accepted)
+    return replace(checked, diagnostics=tuple(dict.fromkeys((*checked.diagnostics, *standing))))
 
 
 def _decided(
@@ -243,7 +252,7 @@ def _carry_out(request: Request, planned: Planned, progress: Progress) -> None:
         changes,
         deletions,
         lambda written: manifest(
-            *(request, planned, made.lock_id, made.lock),
+            *(request, planned, made.lock_id, made.lock, made.added),
             entries(request.out, tree, written, existing.kept),
         ),
         LockChange(request.lock, made.lock, planned.checked.lock.digest),
@@ -259,6 +268,8 @@ class _Made(NamedTuple):
     tree: Tree
     lock: bytes
     lock_id: str
+    added: frozenset[str]
+    """The digests of the lines of the lock that are still those of others."""
     generations: bytes
 
 
@@ -282,11 +293,12 @@ def _issued(request: Request, planned: Planned, progress: Progress) -> _Made:
         keys = keys.with_tokens(lent)
         material = issue.carry_out(decisions, existing, keys, request.now, request.jobs, count, planned.material)
     material = key_formats.make(fleet, planned.material, material, keys)
-    lines = recorded(material.lines, fleet, entries, decisions.certificates, existing.lock)
+    lines = tuple(recorded(material.lines, fleet, entries, decisions.certificates, existing.lock))
     read, clear = partial(content, request.out), partial(opened_content, request.out, secrets=secrets)
     tree = render.completed(fleet, entries, existing, planned.tree, planned.texts, material, read, clear)
     tree = at_rest.protected(fleet, tree, planned.tree, read, secrets)
     past = history(fleet, planned.checked.rules, entries, decisions, existing, material.lines, tree)
-    lock = issue.recorded(existing.lock, lines, decisions.revocations)
+    lock = issue.recorded(existing.whole_lock, lines, decisions.revocations)
     assert lock.id is not None  # noqa: S101
-    return _Made(tree, lock.render(), lock.id, generations.render(past))
+    added = existing.still_added((*lines, *decisions.revocations))
+    return _Made(tree, lock.render(), lock.id, added, generations.render(past))

@@ -154,11 +154,13 @@ def manifest(
     planned: Planned,
     lock_id: str,
     lock: bytes,
+    added: frozenset[str],
     files: Mapping[str, ManifestEntry],
 ) -> Iterator[bytes]:
     """Return the manifest of a build, in parts; ``lock`` is that file after it.
 
-    Without a digest, the next build has something to do.
+    ``added`` are the digests of its lines that are those of others. Without a digest of the inputs, the next build has
+    something to do.
     """
     import os
 
@@ -184,4 +186,5 @@ def manifest(
         texts=planned.follows,
         at_rest=remembered(planned.fleet, planned.existing),
         renewals=renewals,
+        added=added,
     ).parts()

@@ -41,6 +41,7 @@ RAISED_BY_STATE = (
     "PGT019",
     "PGT116",
     "PGT146",
+    "PGT152",
     "PGT290",
     "PGT291",
     "PGT292",

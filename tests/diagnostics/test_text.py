@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
 
-from pgtls.diagnostics import Diagnostic, Place
-from pgtls.diagnostics.text import as_json, render
+from pgtls.api import load
+from pgtls.diagnostics import Diagnostic, Place, Rejected
+from pgtls.diagnostics.text import as_json, render, visible
+from support.building import SMALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 def excerpt(text: str, column: int, end_column: int, end_line: int = 1) -> Iterator[str]:
@@ -103,6 +107,39 @@ def test_nothing_of_a_spec_reaches_the_terminal_as_a_command() -> None:
     text = render([Diagnostic("PGT000", hostile, hint=hostile, place=place)])
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud800]", text)
     text.encode()
+
+
+# https://www.unicode.org/Public/UCD/latest/ucd/DerivedCoreProperties.txt: Default_Ignorable_Code_Point
+IGNORABLE = (
+    (0xAD, 0xAD), (0x34F, 0x34F), (0x61C, 0x61C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+    (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+BLANK_SYMBOLS = {"\u2800", "\U00016fe4", "\U0001d159"}
+"""BRAILLE PATTERN BLANK, KHITAN SMALL SCRIPT FILLER, MUSICAL SYMBOL NULL NOTEHEAD."""
+
+
+def test_what_nobody_can_see_is_escaped_and_nothing_else() -> None:
+    hidden = BLANK_SYMBOLS | {chr(code) for first, last in IGNORABLE for code in range(first, last + 1)}
+    for character in map(chr, range(0x110000)):
+        category = unicodedata.category(character)
+        expected = character in hidden or (category[0] in "CZ" and character != " ")
+        shown = visible(character)
+        assert (shown != character) is expected, hex(ord(character))
+        assert (shown.isascii() and shown.isprintable()) or not expected
+
+
+def test_no_name_of_a_spec_holds_what_nobody_can_see(tmp_path: Path) -> None:
+    """But unassigned and private characters, which terminals show as boxes, and some number signs of Arabic."""
+    blank = {*BLANK_SYMBOLS, *map(chr, range(0x13430, 0x13439)), "\xa0", "\u2003", "\u3000"}
+    hidden = sorted(blank | {chr(code) for first, last in IGNORABLE for code in (first, last)})
+    spec = tmp_path / "pgtls.toml"
+    names = [f"app{character}" for character in hidden]
+    spec.write_text(SMALL.replace('["shop"]', json.dumps(names, ensure_ascii=False)), encoding="utf-8")
+    with pytest.raises(Rejected) as rejected:
+        load(spec).usable()
+    codes = [one.code for one in rejected.value.diagnostics]
+    assert codes == ["PGT014"] * len(hidden)
 
 
 def test_colour_adds_escapes_and_nothing_else() -> None:

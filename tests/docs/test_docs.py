@@ -86,7 +86,11 @@ def test_the_security_model_names_the_findings_of_every_item_of_a_standard() -> 
 
 
 def test_the_tests_that_the_security_model_names_exist() -> None:
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "docs" / "security.md").read_text())
+    claims, _, notes = (ROOT / "docs" / "security.md").read_text().partition("\n## Tests\n")
+    assert "`tests/" not in claims
+    defined = re.findall(r"^\[\^(\w+)\]: `tests/", notes, re.MULTILINE)
+    assert sorted(defined) == sorted(set(re.findall(r"\[\^(\w+)\]", claims)))
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", notes)
     assert len(named) > 20
     assert [(file, name) for file, name in named if f"def {name}" not in (ROOT / file).read_text()] == []
 

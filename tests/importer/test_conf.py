@@ -322,13 +322,88 @@ def test_the_files_of_debian_s_clusters_are_found_and_their_directory_is_kept(tm
 
 
 @pytest.mark.parametrize(
-    "line", ["primary_conninfo = 'password=CANARY", "x.api_token = CANARY'", "ssl_passphrase_command = 'echo CANARY"]
+    "line",
+    [
+        "primary_conninfo = 'password=CANARY",
+        "x.api_token = CANARY'",
+        "ssl_passphrase_command = 'echo CANARY",
+        "archive_command = 'push https://bob:CANARY@backup.example.com/x",
+        "archive_command = 'push https://bob@example.com:CANARY@backup.example.com/x",
+    ],
 )
 def test_no_secret_of_a_malformed_line_is_shown(tmp_path: Path, line: str) -> None:
     (tmp_path / "postgresql.conf").write_text(f"{line}\n")
     _, faults = read_conf(str(tmp_path / "postgresql.conf"))
     assert [fault.code for fault in faults] == ["PGT295"]
     assert "CANARY" not in f"{faults}"
+
+
+OF_ANOTHER_KIND = {
+    "variables": "SSL_CERT_PASSWORD=CANARY\nPORT=CANARY\n",
+    "a key": "SSL_KEY=CANARY\n",
+    "properties": "ssl.keystore=CANARY\nserver.port=1\n",
+    "a known name": "APP=CANARY\nssl_min_protocol_version=CANARY\n",
+    "a known name for which pgtls has a value": "APP=CANARY\nssl_dh_params_file=CANARY\n",
+}
+
+
+@pytest.mark.parametrize("text", OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
+def test_no_value_of_an_included_file_of_another_kind_is_shown(tmp_path: Path, text: str) -> None:
+    (tmp_path / "app.env").write_text(text)
+    adopted = imported(tmp_path, "ssl = on\ninclude 'app.env'\n")
+    assert any(one.file == f"{tmp_path}/app.env" for one in adopted.diagnostics)
+    assert "CANARY" not in f"{adopted.diagnostics}{adopted.text}"
+
+
+@pytest.mark.parametrize("line", ["ssl_ca_file=CANARY", "ssl_crl_file=CANARY", "ssl_crl_dir=CANARY", "include=CANARY"])
+def test_no_path_of_an_included_file_of_another_kind_is_shown(tmp_path: Path, line: str) -> None:
+    (tmp_path / "app.env").write_text(f"APP=1\n{line}\n")
+    with pytest.raises(Rejected) as refused:
+        imported(tmp_path, "ssl = on\ninclude 'app.env'\n")
+    assert "CANARY" not in f"{refused.value.diagnostics}"
+
+
+def test_the_file_of_rules_that_a_file_of_another_kind_names_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "app.env").write_text("APP=1\nhba_file=CANARY\n")
+    (tmp_path / "postgresql.conf").write_text("include 'app.env'\n")
+    given = Given(("db.example.com",), 17, str(tmp_path / "pgtls.toml"))
+    with pytest.raises(Rejected, match="hba_file") as refused:
+        adopt(Sources(None, conf=str(tmp_path / "postgresql.conf")), given, "main", NOW)
+    assert "CANARY" not in f"{refused.value.diagnostics}"
+
+
+def test_the_certificate_that_a_file_of_another_kind_names_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "app.env").write_text("APP=1\nssl_cert_file=CANARY\n")
+    adopted = imported(tmp_path, "ssl = on\ninclude 'app.env'\n")
+    assert any('"(secret)" cannot be read on this machine' in one.message for one in adopted.diagnostics)
+    assert "CANARY" not in f"{adopted.diagnostics}{adopted.text}"
+
+
+@pytest.mark.parametrize("name", ["ssl_upstream", "ssl_dh_params_file"])
+def test_no_password_of_a_url_is_shown(tmp_path: Path, name: str) -> None:
+    adopted = imported(tmp_path, f"{name} = 'https://bob:CANARY@vault.example.com/x'\n")
+    (place,) = (one.place for one in adopted.diagnostics if one.code == "PGT296" and one.message.startswith(name))
+    assert place is not None
+    assert place.text == f"{name} = 'https://bob:******@vault.example.com/x'"
+    assert "CANARY" not in f"{adopted.diagnostics}{adopted.text}"
+
+
+def test_no_value_of_an_unknown_setting_is_shown_and_those_of_known_ones_are(tmp_path: Path) -> None:
+    _, said = spec_of(tmp_path, "ssl_cert_password = CANARY\n")
+    assert 'PGT296: ssl_cert_password = "(secret)" is left out: PostgreSQL 17 does not have it' in said
+    (tmp_path / "more.conf").write_text("ssl_dh_params_file = dh.pem\nx.y = 1\n")
+    _, said = spec_of(tmp_path, "include 'more.conf'\n")
+    assert 'PGT296: ssl_dh_params_file = "dh.pem" is left out: pgtls writes ""' in said
+
+
+PRINTING = ("echo CANARY", "/bin/echo CANARY", 'sh -c "echo CANARY"', "env printf CANARY", "python3 -c print(`CANARY`)")
+
+
+@pytest.mark.parametrize("command", [*PRINTING, "vault --token=CANARY", "openssl rsa -passin pass:CANARY"])
+def test_a_command_that_may_hold_the_passphrase_is_left_out(tmp_path: Path, command: str) -> None:
+    adopted = imported(tmp_path, f"ssl = on\nssl_passphrase_command = '{command}'\n")
+    assert any(one.message.startswith("ssl_passphrase_command is left out") for one in adopted.diagnostics)
+    assert "CANARY" not in f"{adopted.diagnostics}{adopted.text}"
 
 
 def test_a_setting_that_the_spec_refuses_is_left_out_and_said(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pgtls
 from pgtls.diagnostics import Rejected
 from support.servers import Installation, Server, versions
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from support.building import Place
 
 SOURCES = Path(__file__).parents[1] / "support" / "oauth"
-INSTALLATIONS = [found for found in versions() if found.major >= 18 and found.headers]
+INSTALLATIONS: list[Installation | None] = [
+    *(found for found in versions() if found.major >= 18 and found.headers)
+] or [None]
 
 SPEC = """
 version = 1
@@ -62,9 +65,12 @@ def built(installation: Installation, server: Server) -> str:
     return str(library.with_suffix(""))
 
 
-def login(server: Server, place: Place, role: str, token: str) -> str:
-    """Try to log in with a token over verified TLS; return "in", or the server's error."""
+def login(server: Server, place: Place, role: str, token: str, certificate: str | None = None) -> str:
+    """Try to log in with a token over verified TLS, with a user's certificate; return "in", or the server's error."""
     context = ssl.create_default_context(cafile=str(place.file("ca/root/ca.crt")))
+    if certificate:
+        bundle = place.file(f"clients/{certificate}")
+        context.load_cert_chain(bundle / "postgresql.crt", bundle / "postgresql.key")
     with socket.create_connection(("127.0.0.1", server.port), 60) as bare:
         bare.sendall(struct.pack("!ii", 8, 80877103))
         assert bare.recv(1) == b"S"
@@ -107,14 +113,19 @@ def answer(wire: ssl.SSLSocket, content: bytes) -> None:
     wire.sendall(b"p" + struct.pack("!i", len(content) + 4) + content)
 
 
-@pytest.mark.parametrize("installation", INSTALLATIONS or [None], ids=lambda one: one.id if one else "none")
-def test_a_token_opens_the_roles_that_the_map_gives_to_its_bearer(
-    installation: Installation | None, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if installation is None:
+@pytest.fixture(params=INSTALLATIONS, ids=lambda one: one.id if one else "none")
+def installation(request: pytest.FixtureRequest) -> Installation:
+    """Each PostgreSQL for which a validator can be built."""
+    if not isinstance(request.param, Installation):
         pytest.skip("unavailable: there are no headers of PostgreSQL 18 or 19")
     if not shutil.which("gcc"):
         pytest.skip("there is no gcc: `make system` installs it")
+    return request.param
+
+
+def test_a_token_opens_the_roles_that_the_map_gives_to_its_bearer(
+    installation: Installation, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     refusal = 'OAuth bearer authentication failed for user "{}"'
     monkeypatch.setenv("RIGHT_TOKEN", "other")
     with Server(installation) as server:
@@ -143,3 +154,62 @@ def test_a_token_opens_the_roles_that_the_map_gives_to_its_bearer(
         # An option that the library does not know.
         install("alice@example.com", f'validator = "{library}"\n"validator.unknown" = "x"')
         assert login(server, place, "alice", "right") != "in"
+
+
+BOTH = """
+version = 1
+[ca.root]
+[ca.clients]
+[server.db]
+ca = "root"
+client_ca = ["clients"]
+hosts = ["db.example.com"]
+no_local = true
+postgres = {version}
+settings = {{ oauth_validator_libraries = "{library}" }}
+[user.alice]
+ca = "clients"
+[user.eve]
+ca = "clients"
+[user.mallory]
+ca = "clients"
+common_name = "person@example.com"
+roles = ["alice"]
+[policy.web]
+users = [{users}]
+databases = ["postgres"]
+from = ["127.0.0.1"]
+auth = "oauth"
+auth_options = {{ issuer = "https://id.example.com", scope = "openid" }}
+client_cert = "{certificate}"
+[policy.others]
+users = ["mallory", "eve"]
+databases = ["none"]
+from = ["127.0.0.1"]
+auth = "reject"
+"""
+
+
+def test_one_map_decides_on_the_bearer_of_a_token_and_on_the_certificate(
+    installation: Installation, place: Place
+) -> None:
+    refusal = 'OAuth bearer authentication failed for user "alice"'
+    with Server(installation) as server:
+        server.populate(["alice"])
+        library = built(installation, server)
+        states = [("none", '"alice"'), ("verify-full", '"alice"'), ("verify-full", '"alice", "mallory"')]
+        answers: list[list[str]] = []
+        specs: list[pgtls.Spec] = []
+        for certificate, users in states:
+            text = BOTH.format(version=installation.major, library=library, users=users, certificate=certificate)
+            place.build(text, now=datetime.now(UTC), new_out=not place.out.exists())
+            server.install(place.file("servers/db"))
+            answers.append([login(server, place, "alice", "right", who) for who in ("mallory", "alice", "eve")])
+            specs.append(pgtls.loads(text))
+    assert answers == [[refusal] * 3, [refusal] * 3, ["in", "in", refusal]]
+    assert not pgtls.diff(*specs[:2]).exceeds("granted")
+    difference = pgtls.diff(specs[0], specs[2])
+    assert [(change.kind, change.roles) for change in difference.access] == [
+        ("granted", ("alice",)),
+        ("strengthened", ("alice",)),
+    ]

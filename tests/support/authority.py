@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -11,11 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from pgtls.pki.der import elements, sequence, tlv
 from support.system import new_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from pgtls.pki.keys import PublicKey
 
 Key = ec.EllipticCurvePrivateKey
 
@@ -62,7 +66,7 @@ class Authority:
         return Authority(_signed(subject, key, above.certificate.subject, above.key, ca=True, key_id=key_id), self.key)
 
     def sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *, ca: bool = False, hosts: Sequence[str] = ()
+        self, subject: x509.Name, key: PublicKey, *, ca: bool = False, hosts: Sequence[str] = ()
     ) -> x509.Certificate:
         """Certify a key."""
         return _signed(subject, key, self.certificate.subject, self.key, ca=ca, hosts=hosts)
@@ -78,9 +82,22 @@ class Authority:
         (directory / "postgresql.key").chmod(0o600)
         return directory
 
+    def with_field(self, certificate: x509.Certificate, position: int, element: bytes) -> bytes:
+        """Sign a certificate whose fields (TBSCertificate) have this element at a position; return it in PEM."""
+        ((_, content),) = elements(certificate.tbs_certificate_bytes)
+        fields = [tlv(tag, one) for tag, one in elements(content)]
+        fields[position] = element
+        to_be_signed = sequence(*fields)
+        signature = self.key.sign(to_be_signed, ec.ECDSA(SHA256()))
+        return armoured(sequence(to_be_signed, fields[2], tlv(0x03, b"\0" + signature)))
+
     def crl(self, *revoked: x509.Certificate, days: int = 30, age: int = 1) -> bytes:
-        """Sign a CRL of some days ago, for some days from now on."""
+        """Sign a CRL of some days ago, for some days from now on.
+
+        Times in a CRL are whole seconds: of two CRLs of one second, the number tells which is newer.
+        """
         now = datetime.now(UTC)
+        number = x509.CRLNumber(int((now - timedelta(days=age)).timestamp() * 1e6))
         builder = x509.CertificateRevocationListBuilder(
             self.certificate.subject, now - timedelta(days=age), now + timedelta(days=days)
         ).add_extension(self._key_id(), critical=False)
@@ -88,9 +105,7 @@ class Authority:
             builder = builder.add_revoked_certificate(
                 x509.RevokedCertificateBuilder(certificate.serial_number, now - timedelta(hours=1)).build()
             )
-        return (
-            builder.add_extension(x509.CRLNumber(1), critical=False).sign(self.key, SHA256()).public_bytes(Encoding.PEM)
-        )
+        return builder.add_extension(number, critical=False).sign(self.key, SHA256()).public_bytes(Encoding.PEM)
 
     def _key_id(self) -> x509.AuthorityKeyIdentifier:
         """Return the authority key identifier of what it signs: GnuTLS makes those of its CAs in another way."""
@@ -115,6 +130,23 @@ def named(**attributes: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(kinds[kind.rstrip("123")], value) for kind, value in attributes.items()])
 
 
+def with_unknown_signature(pem: bytes) -> bytes:
+    """Return a certificate that ECDSA and SHA-256 sign, with the number of an algorithm that does not exist."""
+    der = base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+    known = bytes.fromhex("06082a8648ce3d040302")
+    assert der.count(known) == 2
+    return armoured(der.replace(known, known[:-1] + b"\x7f"))
+
+
+SERIAL_NUMBER, VALIDITY, SUBJECT = 1, 4, 5
+"""Positions of fields in a TBSCertificate (RFC 5280, 4.1)."""
+
+
+def armoured(data: bytes) -> bytes:
+    """Write a certificate in DER as PEM."""
+    return b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(data) + b"-----END CERTIFICATE-----\n"
+
+
 def key_pem(key: Key) -> bytes:
     """Write a key."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -122,7 +154,7 @@ def key_pem(key: Key) -> bytes:
 
 def _signed(
     subject: x509.Name,
-    key: ec.EllipticCurvePublicKey,
+    key: PublicKey,
     issuer: x509.Name,
     signer: Key,
     *,

@@ -93,11 +93,13 @@ def _node_modules() -> Path:
     return modules
 
 
-def node_runner() -> Runner:
-    """Start a Node.js that runs programs."""
+def node_runner(pg: str = "pg") -> Runner:
+    """Start a Node.js that runs programs. Their "pg" may be another release, by its name in package.json."""
     modules = _node_modules()
     directory = new_directory("programs")
-    (directory / "node_modules").symlink_to(modules)
+    (directory / "node_modules").mkdir()
+    (directory / "node_modules" / "pg").symlink_to(modules / pg)
+    (directory / "node_modules" / "postgres").symlink_to(modules / "postgres")
     return Runner("node", "--no-warnings", DRIVERS / "node" / "run.mjs", directory)
 
 

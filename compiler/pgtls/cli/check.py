@@ -11,7 +11,7 @@ import typer
 
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import FORMAT, Where, clock, expanded
-from pgtls.cli.printing import as_json, as_text, document, emit, say
+from pgtls.cli.printing import as_json, as_text, document, emit, say, show
 from pgtls.cli.table import columns
 from pgtls.diagnostics import Rejected
 from pgtls.diagnostics.lines import wrapped
@@ -67,7 +67,7 @@ def _print(diagnostics: tuple[Diagnostic, ...], waived: tuple[Diagnostic, ...], 
             say(f"{spec}: no findings")
         accepted = (line for said in waivers.text(waived) for line in wrapped(said, columns(sys.stdout), " " * 4))
         if found := "\n".join((*filter(None, (as_text(diagnostics, sys.stdout),)), *accepted)):
-            emit(found)
+            show(found)
 
 
 def _in_repository(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:

@@ -77,7 +77,7 @@ def command(
         raise UsageError("--to -: the files go to standard output, where --format json prints its report")
     if to != STDOUT and _inside(to, where.paths[1]):
         raise UsageError(f"--to {to}: it lies in the out directory, which belongs to pgtls build; name another")
-    with reporting("export", format_) as report:
+    with reporting("export", "yaml" if to == STDOUT else format_) as report:  # a program reads YAML: it stays as it is
         from pgtls.api import pulled
 
         with pulled(where.open(clock(where.now)), where.paths[1]) as (spec, out, told):

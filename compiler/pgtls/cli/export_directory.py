@@ -28,7 +28,7 @@ from pgtls.state.files import (
 from pgtls.state.git_index import IndexFault, tracked
 from pgtls.state.layout import SERVER_CRLS, is_hashed
 from pgtls.state.names import GIT
-from pgtls.state.out_directory import open_to_others
+from pgtls.state.out_directory import linked, open_to_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +52,8 @@ def write(directory: str, files: Mapping[str, Exported]) -> list[str]:
     have prepared it so that git adds a secret or that a file lands elsewhere; with PGT586 if an index is unreadable;
     with PGT540 or PGT585 if others can replace files there. CRLs of earlier exports go from hashed directories.
     """
+    if fault := linked(directory, "PGT668"):
+        raise Rejected(fault)
     make_directories(directory)
     with _opened(directory) as place:
         secret = sorted(name for name, file in files.items() if file.mode == SECRET)

@@ -10,7 +10,7 @@ import typer
 
 from pgtls.cli import FAILED, OK
 from pgtls.cli.options import Now, clock, expanded
-from pgtls.cli.printing import emit, tell_diagnostics
+from pgtls.cli.printing import show, tell_diagnostics
 from pgtls.cli.usage import UsageError
 from pgtls.postgres.releases import NEWEST, OLDEST
 from pgtls.state.files import public
@@ -88,13 +88,13 @@ def command(
     tell_diagnostics(adopted.diagnostics)
     done = f"wrote {output}"
     if adopted.equal is None:
-        emit(f"{done}: it does not compile as it is, and nothing was compared", done)
+        show(f"{done}: it does not compile as it is, and nothing was compared", done)
     elif not adopted.equal:
-        emit(f"{done}: it means something else than the files, see above", done)
+        show(f"{done}: it means something else than the files, see above", done)
     elif not adopted.planned:
-        emit(f"{done}: it compiles to files of the same meaning, but a build would stop: see the errors above", done)
+        show(f"{done}: it compiles to files of the same meaning, but a build would stop: see the errors above", done)
     else:
-        emit(f"{done}: it compiles to files of the same meaning\n{_next(output, adopted.variables)}", done)
+        show(f"{done}: it compiles to files of the same meaning\n{_next(output, adopted.variables)}", done)
     return OK if adopted.equal and adopted.planned else FAILED
 
 

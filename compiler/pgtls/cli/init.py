@@ -12,7 +12,7 @@ import typer
 
 from pgtls.cli import DOCUMENTATION, FAILED, OK
 from pgtls.cli.options import expanded
-from pgtls.cli.printing import emit, say
+from pgtls.cli.printing import say, show
 from pgtls.state.files import make_directories, public
 
 _LOCK = "pgtls.lock"
@@ -48,7 +48,7 @@ def command(directory: Annotated[str, typer.Argument(metavar="DIR", help="Where 
         file.write(files("pgtls.templates").joinpath("start", "pgtls.toml").read_text(encoding="utf-8"))
     done = f"wrote {', '.join(wrote)}"
     there = f"cd {shlex.quote(os.path.join(directory, ''))} && " if directory != "." else ""
-    emit(f"{done}\nnext: {there}pgtls plan, then pgtls build\ndocumentation: {DOCUMENTATION}", done)
+    show(f"{done}\nnext: {there}pgtls plan, then pgtls build\ndocumentation: {DOCUMENTATION}", done)
     return OK
 
 

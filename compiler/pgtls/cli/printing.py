@@ -22,6 +22,8 @@ def coloured(stream: Any) -> bool:
 
 
 STDOUT = "standard output"
+_FOR_PEOPLE = ("text", "markdown")
+"""The formats that programs do not read."""
 
 
 class UnwrittenError(OSError):
@@ -33,9 +35,10 @@ class UnwrittenError(OSError):
 
 
 def emit(text: str, done: str = "") -> None:
-    """Print a result. Raise :class:`UnwrittenError` if that fails; ``done`` says what the command did all the same.
+    """Print a result for a program, byte for byte; people get theirs by :func:`show`.
 
-    A closed pipe is no failure: its reader has seen enough.
+    Raise :class:`UnwrittenError` if that fails; ``done`` says what the command did all the same. A closed pipe is no
+    failure: its reader has seen enough.
     """
     try:
         print(text, flush=True)
@@ -45,10 +48,19 @@ def emit(text: str, done: str = "") -> None:
         raise UnwrittenError(error, STDOUT, done) from None
 
 
+def show(text: str, done: str = "") -> None:
+    """Print a result for people. Nothing in it is a command to their terminal, or to a CI system that keeps a log."""
+    from pgtls.diagnostics.text import inert
+
+    emit(inert(text, colour=coloured(sys.stdout)), done)
+
+
 def tell(text: str) -> None:
-    """Print what is no result. If that fails, the command goes on."""
+    """Print what is no result, likewise. If that fails, the command goes on."""
+    from pgtls.diagnostics.text import inert
+
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(inert(text, colour=coloured(sys.stderr)), file=sys.stderr, flush=True)
     except OSError:
         drop(sys.stderr)
 
@@ -62,10 +74,9 @@ def tell_wrapped(text: str) -> None:
     """Print what is no result in lines that fit."""
     from pgtls.cli.table import columns
     from pgtls.diagnostics.lines import wrapped
-    from pgtls.diagnostics.text import visible
 
     width = columns(sys.stderr)
-    tell("\n".join(visible(part) for line in text.split("\n") for part in wrapped(line, width, " " * 4)))
+    tell("\n".join(part for line in text.split("\n") for part in wrapped(line, width, " " * 4)))
 
 
 def drop(stream: Any) -> None:
@@ -120,7 +131,7 @@ def reporting(command: str, format_: str) -> Iterator[Report]:
         for line in waivers.text(report.waived):
             tell_wrapped(line)
     if text:
-        emit(text, report.done)
+        (show if format_ in _FOR_PEOPLE else emit)(text, report.done)
 
 
 def tell_diagnostics(diagnostics: Iterable[Diagnostic]) -> None:
@@ -150,5 +161,11 @@ def as_json(
 
 
 def document(value: Any) -> str:
-    """Write JSON: UTF-8 as it is, and only escapes where standard output speaks something else."""
-    return json.dumps(value, indent=2, ensure_ascii=(sys.stdout.encoding or "").lower().replace("-", "") != "utf8")
+    """Write JSON: UTF-8 as it is, and only escapes where standard output speaks something else.
+
+    In a log, it is no command to a CI system either.
+    """
+    from pgtls.diagnostics.text import COMMAND
+
+    ascii_ = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    return COMMAND.sub(r"\\u0023", json.dumps(value, indent=2, ensure_ascii=ascii_))

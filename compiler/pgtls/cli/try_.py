@@ -11,7 +11,7 @@ import typer
 
 from pgtls.cli.completion import names
 from pgtls.cli.options import FORMAT, expanded
-from pgtls.cli.printing import coloured, emit, reporting, say
+from pgtls.cli.printing import coloured, reporting, say, show
 from pgtls.cli.table import Row, columns, table
 from pgtls.diagnostics.lines import whole, wrapped
 
@@ -101,7 +101,7 @@ def _trials(
 
         def wait(trial: Trial) -> None:
             if not quiet:
-                emit("\n".join(_tables([trial])))
+                show("\n".join(_tables([trial])))
             _wait(f"server {trial.server} runs: cd {directory} to run the psql lines; Ctrl-C ends it")
 
         yield from tried(opened, directory, server, bindir, wait if keep else None, progress)

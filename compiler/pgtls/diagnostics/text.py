@@ -56,19 +56,43 @@ def _utf8(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Escape characters that a terminal would interpret or that have no UTF-8."""
-    return _UNPRINTABLE.sub(_escaped, text)
+    """Escape characters that a terminal would interpret, that nobody can see, or that have no UTF-8."""
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    return "".join(c if c.isprintable() and not _UNSEEN.match(c) else _escaped(c) for c in text)
 
 
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U00016fe4\U0001d159"
+    "\U000e0100-\U000e01ef]"
 )
+"""Letters, marks and symbols without a glyph: those of the default-ignorable code points, fillers and blank symbols.
+``str.isprintable`` knows all others by their category: controls, format characters, blanks, code points that have no
+character or a private one."""
 
 
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def _escaped(character: str) -> str:
+    code = ord(character)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def inert(text: str, *, colour: bool = False) -> str:
+    """Return lines as a terminal or the log of a CI job may get them.
+
+    Only line ends, tabs and, with ``colour``, colours stay as they are, and no line is a command to a CI system.
+    """
+    parts = (_COLOURED if colour else _LINES).split(text)
+    seen = "".join(part if index % 2 else visible(part) for index, part in enumerate(parts))
+    return _AT_START.sub(r"\1\\x3a", COMMAND.sub(r"\\x23", seen))
+
+
+_LINES = re.compile(r"([\n\t])")
+_COLOURED = re.compile(r"(\x1b\[[0-9;]*m|[\n\t])")
+COMMAND = re.compile(r"(?<=#)#(?=\w*\[)")
+"""What makes a command of any part of a line, in a log that GitHub, Azure or TeamCity read: the second character of
+``##[NAME]``, ``##vso[…]`` or ``##teamcity[…]``. The commands of GitLab and Travis need control characters."""
+_AT_START = re.compile(r"^([ \t]*):(?=:[\w-]+(?: .*?)?::)", re.MULTILINE)
+"""What makes a command of a whole line for GitHub: ``::NAME::``. An address such as ``::1`` stays as it is."""
 
 
 def _paint(text: str, style: str, *, colour: bool) -> str:

@@ -42,7 +42,7 @@ def served(certificate: str, key: str, trusted: str | None, hosts: Sequence[str]
     """
     presented = _read(certificate)
     own = {"cert_file": relative(certificate, base), "key_file": relative(key, base)}
-    found = facts.read(presented)
+    found = facts.chain(presented)
     if isinstance(found, Unreadable):
         return Material(own)
     notes = tuple(_about_names(found[0], certificate, hosts))

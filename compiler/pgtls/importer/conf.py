@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgtls.diagnostics import Diagnostic, Place
-from pgtls.hba.secrets import veiled
+from pgtls.hba.secrets import HIDDEN, veiled
 from pgtls.importer.files import Reader
-from pgtls.postgres.releases import NEWEST
+from pgtls.postgres.methods import without_url_passwords
+from pgtls.postgres.releases import NEWEST, RELEASES
 from pgtls.postgres.settings import settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _LINE = re.compile(
     r"\s*(?P<name>[A-Za-z_][\w$]*(?:\.[A-Za-z_][\w$]*)*)(?:\s*=\s*|\s+|(?='))"
     r"(?:'(?P<quoted>(?:[^'\\]|''|\\.)*)'|(?P<bare>[^\s#'=]+))\s*(?:#.*)?"
 )
+_COMMENT = re.compile(r"\s*(#|$)")
 _ESCAPE = re.compile(r"''|\\([0-7]{1,3}|.)")
 _SECRET = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
 _HIDDEN = re.compile(r"[^\s=]")
@@ -36,6 +38,14 @@ class Setting:
     file: str
     line: int
     text: str
+    """Its line, as an excerpt may show it."""
+    private: bool = False
+    """Whether no message may show its value: that of a file of another kind, or of an unknown setting."""
+
+    @property
+    def shown(self) -> str:
+        """Return its value, as a message may show it."""
+        return HIDDEN if self.private else without_url_passwords(self.value)
 
     @property
     def place(self) -> Place:
@@ -61,20 +71,30 @@ def read_conf(file: str) -> tuple[dict[str, Setting], tuple[Diagnostic, ...]]:
 
 def _read(file: str, depth: int, reader: Reader) -> Iterator[Setting | Diagnostic]:
     lines = reader.text(file, pipes=depth == 0).split("\n")
-    for number, text in enumerate((line.rstrip("\r") for line in lines), 1):
-        if not text.strip() or text.lstrip().startswith("#"):
-            continue
-        match = _LINE.fullmatch(text)
+    written = [(number, line.rstrip("\r")) for number, line in enumerate(lines, 1) if _COMMENT.match(line) is None]
+    found = [(number, text, _LINE.fullmatch(text)) for number, text in written]
+    foreign = not all(match and ("." in match["name"] or _is_known(match["name"])) for _, _, match in found)
+    for number, line, match in found:
+        private = (depth > 0 and foreign) or (match is not None and not _is_known(match["name"]))
+        text = veiled(line, settings(NEWEST)) if depth > 0 and private else line
         if not match:
-            yield _fault("syntax error", file, number, veiled(text, settings(NEWEST)) if depth else text)
+            yield _fault("syntax error", file, number, text)
             continue
         value = match["bare"] if match["quoted"] is None else _ESCAPE.sub(_unescaped, match["quoted"])
         value = value.partition("\0")[0]  # a C string ends there
         name = match["name"].lower()
-        if name in ("include", "include_if_exists", "include_dir"):
-            yield from _included(name, Setting(name, value, file, number, text), depth, reader)
+        if name in _DIRECTIVES:
+            yield from _included(name, Setting(name, value, file, number, text, private), depth, reader)
         else:
-            yield Setting(name, value, file, number, text)
+            yield Setting(name, value, file, number, text, private)
+
+
+def _is_known(name: str) -> bool:
+    """Return whether a version of PostgreSQL has a setting of that name."""
+    return name.lower() in _DIRECTIVES or any(name.lower() in settings(version) for version in RELEASES)
+
+
+_DIRECTIVES = ("include", "include_if_exists", "include_dir")
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -88,6 +108,7 @@ def _unescaped(match: re.Match[str]) -> str:
 
 def _included(directive: str, where: Setting, depth: int, reader: Reader) -> Iterator[Setting | Diagnostic]:
     path = os.path.join(os.path.dirname(where.file), where.value)
+    shown = HIDDEN if where.private else path
     if depth >= _DEEPEST:
         yield _fault("maximum nesting depth exceeded", where.file, where.line, where.text)
         return
@@ -102,9 +123,9 @@ def _included(directive: str, where: Setting, depth: int, reader: Reader) -> Ite
             yield from _read(one, depth + 1, reader)
     except FileNotFoundError as error:
         if directive != "include_if_exists":
-            yield _fault(f'could not open "{path}": {error.strerror}', where.file, where.line, where.text)
+            yield _fault(f'could not open "{shown}": {error.strerror}', where.file, where.line, where.text)
     except OSError as error:
-        yield _fault(f'could not open "{path}": {error.strerror}', where.file, where.line, where.text)
+        yield _fault(f'could not open "{shown}": {error.strerror}', where.file, where.line, where.text)
 
 
 def _fault(message: str, file: str, number: int, text: str) -> Diagnostic:
@@ -113,7 +134,8 @@ def _fault(message: str, file: str, number: int, text: str) -> Diagnostic:
 
 
 def _line(file: str, number: int, text: str) -> Place:
-    """Return the place of a line; what follows a word such as "password" is not shown."""
+    """Return the place of a line, without the passwords of URLs and what follows a word such as "password"."""
+    text = without_url_passwords(text)
     secret = _SECRET.search(text)
     shown = text[: secret.end()] + _HIDDEN.sub("*", text[secret.end() :]) if secret else text
     return Place(file, number, 1, number, max(len(text.rstrip()), 1) + 1, shown)

@@ -131,7 +131,7 @@ def _located(sources: Sources, given: Given) -> tuple[Conf, str]:
         missing += unreadable(conf, given.files)
     hba = sources.hba or conf.file("hba_file")
     if hba is None and conf.directory is not None:
-        message = f'"{conf.value("hba_file")}", the hba_file of "{sources.conf}", cannot be read on this machine'
+        message = f'"{conf.shown("hba_file")}", the hba_file of "{sources.conf}", cannot be read on this machine'
         missing.append(Diagnostic("PGT295", message, hint="name a copy of it with --hba"))
     if hba is None or missing:
         raise Rejected(*missing)

@@ -108,7 +108,7 @@ def _served(given: Given, conf: Conf, trusted: str | None, findings: Findings) -
         lacks, has = ("--key", "--cert") if given.cert else ("--cert", "--key")
         message = f"{has} was given without {lacks}, and no --conf names a file that this machine has"
         raise Rejected(Diagnostic("PGT295", message, hint=f"name the other file with {lacks}"))
-    lacking = [conf.value(name) for name in _SERVED if conf.value(name) and not conf.file(name)]
+    lacking = [conf.shown(name) for name in _SERVED if conf.value(name) and not conf.file(name)]
     why = f' ("{lacking[0]}" cannot be read on this machine)' if lacking else ""
     findings.note(
         f"the server has no certificate here{why}: a build issues a self-signed one",

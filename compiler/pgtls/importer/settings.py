@@ -6,11 +6,13 @@ A setting that no file states has its default, and counts like one that states i
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
+from pgtls.hba.secrets import blotted
 from pgtls.importer.conf import read_conf
 from pgtls.postgres.settings import LIST_SETTINGS_SINCE, settings, ssl_settings
 from pgtls.postgres.values import amount, truth
@@ -74,6 +76,10 @@ class Conf:
         if name in self.settings:
             return self.settings[name].value
         return defaults(self.version).get(name, "") if self.directory is not None else ""
+
+    def shown(self, name: str) -> str:
+        """Return the value of a setting, as a message may show it."""
+        return self.settings[name].shown if name in self.settings else self.value(name)
 
     def file(self, name: str) -> str | None:
         """Return the file that a setting names, if this machine has it: a relative one lies in the data directory."""
@@ -167,9 +173,12 @@ def _directory(conf: Conf, name: str) -> str | None:
 
 
 def _holds_secret(name: str, value: str) -> bool:
-    """Whether a setting is a command that prints what stands in it."""
-    words = value.split()
-    return name == "ssl_passphrase_command" and bool(words) and os.path.basename(words[0]) in ("echo", "printf")
+    """Return whether a setting is a command that prints what stands in it, or gets a secret as an argument."""
+    return name == "ssl_passphrase_command" and bool(_PRINTS.search(value) or blotted(value) != value)
+
+
+_PRINTS = re.compile(r"(?<![\w.-])(echo|printf|print|puts)(?![\w.-])")
+"""A command that prints its arguments, also within those of a shell or another language."""
 
 
 # --- what it does not take over ---
@@ -185,17 +194,17 @@ def unreadable(conf: Conf, given: Collection[str]) -> Iterator[Diagnostic]:
         if not (taken.required and value) or taken.option in given:
             continue
         if name == "ssl_crl_dir":
-            message = f'{name} = "{value}" cannot be imported: a spec takes CRLs from one file'
+            message = f'{name} = "{conf.shown(name)}" cannot be imported: a spec takes CRLs from one file'
             yield conf.about(name, "PGT295", message, _one_list(conf), "error")
         elif conf.file(name) is None:
-            message = f'{name} = "{value}" cannot be read on this machine'
+            message = f'{name} = "{conf.shown(name)}" cannot be read on this machine'
             yield conf.about(name, "PGT295", message, f"name a copy of it with {taken.option}", "error")
 
 
 def _one_list(conf: Conf) -> str:
     """Return how to make one file of the CRLs of a server."""
     patterns = {"ssl_crl_dir": "/*.r*", "ssl_crl_file": ""}
-    paths = {name: shlex.quote(os.path.join(conf.directory or "", conf.value(name))) for name in patterns}
+    paths = {name: shlex.quote(os.path.join(conf.directory or "", conf.shown(name))) for name in patterns}
     lists = " ".join(f"{paths[name]}{pattern}" for name, pattern in patterns.items() if conf.value(name))
     return f"put them into one file (cat {lists} > all.crl), and name that with --crl-file all.crl"
 
@@ -215,7 +224,7 @@ def left_out(conf: Conf) -> Iterator[Diagnostic]:
 def _missed(conf: Conf, name: str) -> tuple[str, str] | None:
     """Return what to say about a setting after its name, and a hint, if the spec does not take it over."""
     value, of_version = conf.value(name), ssl_settings(conf.version)
-    shown, taken = f' = "{value}" is left out', TLS.get(name)
+    shown, taken = f' = "{conf.shown(name)}" is left out', TLS.get(name)
     if name in ("hba_file", "ident_file") and _is_moved(conf, name) and not _directory(conf, name):
         why = "the server looks for it in a data directory that is not known here"
         return f"{shown}: {why}", "set directory in the spec to the directory of the file on the server"
@@ -225,7 +234,7 @@ def _missed(conf: Conf, name: str) -> tuple[str, str] | None:
         return f"{shown}: PostgreSQL {conf.version} does not have it", "name the version of the server with --postgres"
     if _holds_secret(name, value):
         hint = "set passphrase_command in the spec to one that reads a file on the server"
-        return " is left out: it holds the passphrase itself", hint
+        return " is left out: it may hold the passphrase itself", hint
     if taken and taken.field and value and not _field_value(conf, name):
         return f"{shown}: PostgreSQL does not know this value", "set it in the spec"
     if name in of_version and not taken and not _same(value, _written(conf, name)) and name != "ssl":

@@ -118,6 +118,11 @@ A spec must name ``peer`` there.
 
 SECRET_OPTIONS = frozenset(option.name for method in METHODS.values() for option in method.options if option.secret)
 
+GIVES_PASSWORD = frozenset(
+    ("scram-sha-256", "md5", *(method.name for method in METHODS.values() if method.sends_password))
+)
+"""The methods for which a client needs a password."""
+
 _OPTIONS = frozenset(option.name for method in METHODS.values() for option in method.options)
 _LIKE_A_SECRET = re.compile("pass|pwd|secret|token|credential", re.IGNORECASE)
 
@@ -158,8 +163,13 @@ def takes_map(method: str) -> bool:
     return method in METHODS and METHODS[method].map
 
 
-PASSWORD_IN_URL = re.compile(r"(?<=://)[^/\s@:]*:([^/\s]+)(?=@)")
-"""The password of a URL."""
+PASSWORD_IN_URL = re.compile(r"(?<=://)[^/\s:]*:([^/\s]+)(?=@)")
+"""The password of a URL. Its user may be a mail address."""
+
+
+def without_url_passwords(text: str) -> str:
+    """Replace every character of the passwords of URLs with an asterisk."""
+    return PASSWORD_IN_URL.sub(lambda url: url[0].removesuffix(url[1]) + "*" * len(url[1]), text)
 
 
 def is_secret(option: str, value: object = None) -> bool:

@@ -232,14 +232,16 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT254",
         "error",
-        "a name that an older certificate has",
+        "a name that another certificate has",
         meaning="The lock lists a certificate of somebody else that is not expired and, unless the server reads no "
-        "CRLs, not revoked. The server cannot tell it from this user's, or from what an entry of a map accepts; or a "
-        "policy for `all` or `+role` admits it as a role of this user, who needs no certificate for that. It is "
-        "a warning if a former user had the same table, or if a regular expression accepts a former user.",
-        why="The holder of that older key could log in as the new user.",
+        "CRLs, not revoked: of a user, or of a server if it is one of a client, too. The server cannot tell it from "
+        "this user's, or from what an entry of a map accepts; or a policy for `all` or `+role` admits it as a role of "
+        "this user, who needs no certificate for that. It is a warning if a former user had the same table, or if a "
+        "regular expression accepts the certificate.",
+        why="The holder of that key could log in as this user.",
         fix="Choose another `common_name`, or name users in the policy. If the other user is gone, delete it in a "
-        "build of its own: the build revokes its certificates. A server needs `crl = true` to refuse them.",
+        "build of its own: the build revokes its certificates. A server needs `crl = true` to refuse them. Have the "
+        "certificate of a server signed for servers alone (`serverAuth`).",
     ),
     Rule(
         "PGT255",

@@ -442,4 +442,14 @@ RULES: tuple[Rule, ...] = (
         "for another one.",
         fix="Give one of the two another name.",
     ),
+    Rule(
+        "PGT152",
+        "warning",
+        "a file of the repository that diff does not compare",
+        meaning="`include`, `cert_file`, `csr_file`, `crl_file` or `roots_file` names a file inside the repository of "
+        "the spec by an absolute path, or by more `..` than there are directories.",
+        why="In another checkout, such as that of a job, the path leads elsewhere. A change of the file is then in no "
+        "comparison of two revisions, and the next build takes it.",
+        fix="Write the path from the file of the spec that names it: `partner.pem`.",
+    ),
 )

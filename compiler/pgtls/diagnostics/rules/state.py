@@ -210,8 +210,9 @@ RULES: tuple[Rule, ...] = (
         "PGT521",
         "error",
         "the out directory is a symbolic link",
-        meaning="The path of the out directory is a symbolic link.",
-        why="A build writes keys there. Any user who can change the link decides where the keys go.",
+        meaning="The path of the out directory, or of the directory that `fetch` writes to, is a symbolic link, or "
+        "leads through one that a commit can change: it lies in a work tree of git or below the current directory.",
+        why="The directory holds keys. Whoever can change the link decides where the keys go.",
         fix="Name the directory itself with `--out`.",
     ),
     Rule(
@@ -406,7 +407,7 @@ RULES: tuple[Rule, ...] = (
         why="The lock is committed: a pull request can add lines to it. A revocation cannot be taken back, "
         "and locks its holder out.",
         fix="Find out from the lock's history who added the lines. If the revocations are intended, or you restored "
-        "the out directory from an older backup, pass `--allow-revoke`.",
+        "the out directory from an older backup, pass `--allow-revoke`, which accepts these lines.",
     ),
     Rule(
         "PGT543",
@@ -589,7 +590,8 @@ RULES: tuple[Rule, ...] = (
         "is here, or if the file of a CA without `issuer` leads to another CA of the spec. Or OpenSSL refuses a CA "
         "above it in its file: its dates, path length, usages, extensions or key, or a certificate that names another "
         "one of its CA (authority key identifier). Or no CRL of `crl_file` covers the "
-        "certificate, and a peer checks it.",
+        "certificate, and a peer checks it. Or it is the certificate of another entity, or has the serial number of "
+        "one, or one that no CRL of its CA could list.",
         why="pgtls uses a foreign certificate as it is, or not at all. Peers would reject it, or give it more "
         "rights than intended. Every CA between certifies clients, too.",
         fix="Have it signed again as the CSR asks, or change the spec to what it says. Give a CA between a table of "
@@ -611,8 +613,10 @@ RULES: tuple[Rule, ...] = (
         "a server's certificate that may log in",
         meaning="The certificate of a server in `cert_file` has `clientAuth` in its extended key usage, or no extended "
         "key usage, and a server trusts its CA for clients, or another CA below the same root.",
-        why="With the server's key one can log in as every role that its common name, or a map, opens.",
-        fix="Have it signed again with `serverAuth` alone, or give clients a root of their own.",
+        why="With the server's key one can log in as every role that its common name, or a map, opens; at a pooler, "
+        "also as that of a host name.",
+        fix="Have it signed again with `serverAuth` alone, or give clients a root of their own. The build that takes "
+        "the new certificate revokes the old one.",
     ),
     Rule(
         "PGT568",
@@ -676,17 +680,21 @@ RULES: tuple[Rule, ...] = (
         "PGT574",
         "error",
         "a key that is revoked and cannot be replaced here",
-        meaning="`revoke_before` revokes the certificate of an entity, but pgtls does not hold its key, and there "
-        "is no other key yet. Or a key comes back whose certificate an earlier build revoked so.",
+        meaning="`revoke_before`, or `revoked` of its CA, revokes the certificate of an entity, but pgtls does not "
+        "hold its key, and there is no other key yet. Or a key comes back whose certificate `revoke_before` revoked in "
+        "an earlier build. Or the certificate of a CA whose key is here is revoked.",
         why="A new certificate for the same key would be as usable to a thief as the revoked one.",
-        fix="Make a new key where the old one was made, and name its new request or certificate.",
+        fix="Make a new key where the old one was made, and name its new request or certificate. Replace a CA whose "
+        "key is here with `--replace`; `--renew` says that nobody else can have the key.",
     ),
     Rule(
         "PGT575",
         "warning",
         "a revocation that revokes nothing",
         meaning="`revoke_before` is earlier than every certificate that was issued for the entity. A date alone is "
-        "its first instant, 00:00 UTC.",
+        "its first instant, 00:00 UTC. Or, as an error, it is earlier than a certificate that has the key of one that "
+        "it revokes: renewals keep the key of a `csr_file`, and of `rotate_key = false`. `revoked` may leave such a "
+        "certificate, too.",
         why="It looks as if a stolen key were revoked, and it still works.",
         fix="Write an instant after the issue of the certificate, which the message names, and build.",
     ),
@@ -709,6 +717,15 @@ RULES: tuple[Rule, ...] = (
         why="Only the newer CRL lists what was revoked between the two: with the older one, these certificates would "
         "be accepted again. Whoever can replay an old download or revert the file could undo a revocation.",
         fix="Bring the newest CRL of the CA.",
+    ),
+    Rule(
+        "PGT578",
+        "warning",
+        "a stolen machine and the key with which it logs in",
+        meaning="A pooler or standby has `revoke_before`, and the user as whom it logs in has none, or an earlier one.",
+        why="The field revokes the certificate that the machine shows its clients. Who took the files of the machine "
+        "also has the key of that user (`login/` or `replication/`), and logs in with it.",
+        fix="Set `revoke_before` in the table of the user, too. If only the other key is stolen, ignore this code.",
     ),
     Rule(
         "PGT580",
@@ -790,16 +807,19 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "PGT587",
         "error",
-        "no build into this directory wrote the manifest",
+        "the last build into this directory did not write the manifest",
         meaning="The authentication code of `manifest.json` is missing, or not from the key in `.pgtls` of the out "
         "directory. `fetch`, `verify` and `confirm` then trust no file in it. In a git work tree, every command that "
-        "reads the directory stops.",
+        "reads the directory stops. So it does everywhere if the manifest is that of an earlier build: `.pgtls/memory` "
+        "names the last one.",
         why="The manifest says which files a build wrote. With another one, `fetch` would deliver what somebody else "
-        "put there: rules, and programs that root runs. Git overwrites and deletes ignored files without asking: to "
+        "put there: rules, and programs that root runs. With that of an earlier build, it would deliver CRLs from "
+        "before a revocation. Git overwrites and deletes ignored files without asking: to "
         "check out a branch for a moment is enough to take the key together with what pgtls remembers of revocations.",
         fix="Outside of a work tree, run `pgtls build`: it reads every file, rewrites what the spec does not say, and "
-        "writes the manifest again. In a work tree, restore the directory from a backup. Without one, compare the lock "
-        "with its history in version control, and with the CRLs that are deployed. Then run `pgtls build --new-out`, "
+        "writes the manifest again. In a work tree, or with the manifest of an earlier build, restore the directory "
+        "from a backup. Without one, compare the lock with its history in version control, and with the CRLs that are "
+        "deployed. Then run `pgtls build --new-out`, "
         "and deploy all that it wrote before the next change. If you copy an out directory, copy `.pgtls` too, with "
         "its modes.",
     ),
@@ -808,10 +828,12 @@ RULES: tuple[Rule, ...] = (
         "error",
         "no build wrote what pgtls remembers",
         meaning="`.pgtls/lock`, `.pgtls/generations` or `.pgtls/memory`, which tells whether they are whole, is "
-        "missing in the out directory, or not as the last build on this machine left it.",
-        why="By the copy of the lock, a build tells lines that others added from its own. Git overwrites ignored "
-        "files without asking: to check out a branch for a moment is enough to replace them or to delete them.",
-        fix="Restore `.pgtls` from a backup. Without one, compare the lock with its history in version control, and "
+        "missing in the out directory, or not as the last build on this machine left it. Or the CRLs in `ca/.retired` "
+        "are, which `crl_file` ever brought.",
+        why="By the copy of the lock, a build tells lines that others added from its own; by the CRLs, an older "
+        "`crl_file` from a newer one. Git overwrites ignored files without asking: to check out a branch for a moment "
+        "is enough to replace them or to delete them.",
+        fix="Restore these files from a backup. Without one, compare the lock with its history in version control, and "
         "with the CRLs that are deployed. Then run `pgtls build --new-out`: it starts from the lock and reads every "
         "file. Deploy all that it wrote before the next change: what is deployed now is not known any more.",
     ),

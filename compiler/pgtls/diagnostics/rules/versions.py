@@ -297,17 +297,18 @@ RULES: tuple[Rule, ...] = (
         "error",
         "the server serves another certificate",
         meaning="The certificate on the wire is not the compiled one: an older one of this server, that of another "
-        "entity, or one that the lock does not know.",
+        "entity, or one that the lock does not know; or it is revoked.",
         why="A renewal or a revocation is not in force, or an impostor answers. After a failed reload PostgreSQL shows "
         "the new settings and serves the old certificate.",
-        fix="Run `install.sh` on the server and look at its log. Send no password to a server that nobody knows.",
+        fix="Run `install.sh` on the server and look at its log. Send no password to a server that nobody knows, "
+        "or whose certificate is revoked.",
     ),
     Rule(
         "PGT474",
         "error",
         "clients cannot verify the server",
         meaning="The chain on the wire is incomplete, in another order, expired, not valid yet, or not valid for a "
-        "name of `hosts`; or the `root.crt` of a bundle does not verify it.",
+        "name of `hosts`; or the `root.crt` and `root.crl` of a bundle do not verify it.",
         why="Clients with `verify-ca` or `verify-full` refuse to connect.",
         fix="Serve the compiled `server.crt` as it is: run `pgtls build`, then `install.sh` on the server.",
     ),
@@ -400,6 +401,17 @@ RULES: tuple[Rule, ...] = (
         why="Whoever has a valid certificate of the server, and its key, gets the password.",
         fix='Set `channel_binding = "require"` in the policy: every libpq from 13 on refuses such a server then. Or '
         "use certificates, or set `libpq = 16` when every client has it.",
+    ),
+    Rule(
+        "PGT461",
+        "warning",
+        "a client that checks no CRL",
+        meaning="A user has `crl = true`, and names a driver that cannot check CRLs, or has a server whose certificate "
+        "no CA of the spec signs, so that the bundle has no CRL for it, or a pooler logs in as this user.",
+        why="The client connects to the server of whoever stole a key, although `revoke_before` has revoked its "
+        "certificate.",
+        fix="Use a driver that checks CRLs; the page on drivers has a table. Give the server a certificate of a CA of "
+        "the spec.",
     ),
     Rule(
         "PGT480",
