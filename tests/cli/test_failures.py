@@ -267,6 +267,7 @@ def test_an_import_writes_no_spec_for_a_server_that_cannot_be_called_so(
         (("check", "--format", "jsno"), '--format: "jsno" is none of text, json, github and sarif; did you mean json?'),
         (("build", "--jobs", "x"), '--jobs: "x" is not a whole number'),
         (("build", "--jobs", "0"), "--jobs: 0 is out of range: it must be 1 or more"),
+        (("verify", "--wait", "9" * 40), f"--wait: {'9' * 40} is out of range: it must be 0 to 86400"),
         (("explain", "--hba", "f", "--postgres", "9"), "--postgres: 9 is out of range: it must be 13 to 19"),
         (("explain",), "--user ROLE is missing: the database role that connects"),
         (("build", "--renew"), "--renew needs a value"),

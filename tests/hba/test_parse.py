@@ -298,6 +298,31 @@ def test_an_error_in_a_continued_line_has_its_place_and_the_line_that_the_server
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("host all all 10.0.0.{} 255.255.255.255 trust", None),
+        ("host all all 10.0.0.0 {} trust", "invalid IP mask"),
+        ("host all all 10.0.0.0/{} trust", "invalid CIDR mask"),
+        ("host all all all ldap ldapserver=x ldapbasedn=b ldapport={}", None),
+        ("host all all all radius radiusservers=x radiussecrets=y radiusports={}", None),
+        ("host /a{{{}}} all all trust", "invalid repetition count"),
+        ("host all /(a)\\{} all trust", None),
+    ],
+)
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_of_any_length_is_read(text: str, message: str | None, digits: int) -> None:
+    found = parse_hba(text.format("9" * digits), 17).errors
+    assert message is None or message in found[0].message
+
+
+def test_a_line_may_be_continued_very_often() -> None:
+    count = 200_000
+    (line,) = parse_hba("\\\n".join(["local", *[" "] * count, " all all trust"]), 17).lines
+    assert line.method == "trust"
+    assert error("\\\n".join(["local", *[" "] * count, " all all bogus"])).line == count + 2
+
+
 def test_all_errors_are_reported_and_the_good_lines_are_given() -> None:
     parsed = parse_hba("x\nlocal all all trust\ny\n", 17)
     assert [found.line for found in parsed.errors] == [1, 3]

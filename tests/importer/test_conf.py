@@ -248,7 +248,12 @@ def test_the_last_of_two_names_of_one_setting_counts(tmp_path: Path) -> None:
 def test_a_number_is_read_as_the_server_reads_it(tmp_path: Path) -> None:
     assert spec_of(tmp_path, "port = 0x1539\n")[0]["server"]["main"]["port"] == 5433
     spec, said = spec_of(tmp_path, "port = high\n")
-    assert ("port" in spec["server"]["main"], said[0]) == (False, 'PGT296: port = "high" is left out: it is no number')
+    assert ("port" in spec["server"]["main"], said[0]) == (
+        False,
+        'PGT296: port = "high" is left out: it is no port number',
+    )
+    for huge in ("9" * 400, "9" * 5000, "0x" + "f" * 400, "1e999", "70000"):
+        assert "port" not in spec_of(tmp_path, f"port = {huge}\n")[0]["server"]["main"]
 
 
 def test_a_moved_access_file_moves_the_directory_or_is_reported(tmp_path: Path) -> None:

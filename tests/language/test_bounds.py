@@ -99,6 +99,14 @@ def test_the_addresses_of_a_server_have_a_bound_in_all(
     assert message in one.message
 
 
+@pytest.mark.parametrize("number", ["9" * 400, '"' + "9" * 5000 + '"', '"0x' + "f" * 5000 + '"', "1e308", "inf"])
+def test_a_setting_of_any_length_is_out_of_its_range(tmp_path: Path, number: str) -> None:
+    settings = "[server.main.settings]\n" + "".join(
+        f"{name} = {number}\n" for name in ("shared_buffers", "statement_timeout", "log_rotation_size")
+    )
+    assert [d.code for d in found(tmp_path, BASE + settings) if d.severity == "error"] == ["PGT407"] * 3
+
+
 def test_the_patterns_of_a_server_have_a_bound_in_all(tmp_path: Path) -> None:
     policies = "".join(
         f'[policy.p{n}]\nusers = ["{"+" if n % 2 else ""}postgres{n if n % 2 else ""}"]\ndatabases = ["/^a{n}"]\n'

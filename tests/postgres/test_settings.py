@@ -101,6 +101,9 @@ NUMBERS = [
     "1e400",
     "nan",
     "3 d",
+    "9" * 400,
+    "9" * 5000,
+    "0x" + "f" * 400,
 ]
 WORDS = ["on", "OFF", "tr", "1", "o", "maybe", "", "debug", "none", "replica"]
 TEXTS = {

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pgtls.cli.options import FORMAT, Now, clock, expanded
+from pgtls.cli.options import FORMAT, LONGEST_WAIT, Now, clock, expanded
 from pgtls.cli.printing import reporting
 from pgtls.cli.usage import UsageError
 from pgtls.state.names import LOCK_TIMEOUT
@@ -39,7 +39,8 @@ def command(
     ] = None,
     now: Now = None,
     lock_timeout: Annotated[
-        int, typer.Option(metavar="SECONDS", min=0, help="How long to wait for another fetch.")
+        int,
+        typer.Option(metavar="SECONDS", min=0, max=LONGEST_WAIT, help="How long to wait for another fetch."),
     ] = LOCK_TIMEOUT,
     format_: Annotated[Literal["text", "json"], FORMAT] = "text",
 ) -> int:

@@ -47,6 +47,9 @@ def read_named_path(text: str) -> NamedPath:
     return NamedPath(name, path)
 
 
+LONGEST_WAIT = 86_400
+"""The most seconds that a command waits, a day: the clocks of a system count no more than some centuries."""
+
 FORMAT = typer.Option("--format", help="How to print the result.")
 
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="List every step, and the files that it writes.")]
@@ -157,7 +160,7 @@ class Where:
     now: Now = None
     lock_timeout: Annotated[
         int,
-        typer.Option(metavar="SECONDS", min=0, help="How long to wait for another build."),
+        typer.Option(metavar="SECONDS", min=0, max=LONGEST_WAIT, help="How long to wait for another build."),
     ] = LOCK_TIMEOUT
 
     @property

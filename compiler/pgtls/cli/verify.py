@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pgtls.cli.completion import names
-from pgtls.cli.options import FORMAT, Where, clock, expanded
+from pgtls.cli.options import FORMAT, LONGEST_WAIT, Where, clock, expanded
 from pgtls.cli.printing import coloured, reporting, say
 from pgtls.cli.usage import UsageError
 from pgtls.diagnostics import Diagnostic
@@ -51,7 +51,10 @@ def command(
             autocompletion=names("{name}", "user"),
         ),
     ] = None,
-    wait: Annotated[int, typer.Option(metavar="SECONDS", min=0, help="How long to wait until a reload is done.")] = 0,
+    wait: Annotated[
+        int,
+        typer.Option(metavar="SECONDS", min=0, max=LONGEST_WAIT, help="How long to wait until a reload is done."),
+    ] = 0,
     format_: Annotated[Literal["text", "json", "junit"], FORMAT] = "text",
 ) -> int:
     """Compare a running server with the spec, the lock and the out directory, on the wire and without a password."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from pgtls.hba.model import IPAddress, IPNetwork, MaskedAddress
+from pgtls.postgres.numbers import strtol
 
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*")
 _ZONE = re.compile(r"[0-9]+")
@@ -36,8 +37,8 @@ def _ipv4(text: str) -> IPv4Address | None:
 
 def _integer(part: str) -> int:
     if part[:2] in {"0x", "0X"}:
-        return int(part, 16)
-    return int(part, 8) if part.startswith("0") else int(part)
+        return strtol(part, 16)
+    return strtol(part, 8) if part.startswith("0") else strtol(part)
 
 
 def _ipv6(text: str) -> IPv6Address | None:

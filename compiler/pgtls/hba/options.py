@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pgtls.postgres.methods import CLIENTNAME_SINCE, METHODS, VALIDATOR_OPTION, VALIDATOR_OPTIONS_SINCE, methods
+from pgtls.postgres.numbers import atoi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -128,18 +129,13 @@ def _clientname(value: str) -> str | None:
 
 
 def _bad_value(name: str, value: str) -> str | None:
-    if name == "ldapport" and not _atoi(value):
+    if name == "ldapport" and not atoi(value):
         return f'invalid LDAP port number: "{value}"'
     if name == "ldapurl" and split_url(value).scheme not in {"ldap", "ldaps"}:
         return f'could not parse LDAP URL "{value}"'
-    if name == "radiusports" and not all(_atoi(port) for port in listed(value)):
+    if name == "radiusports" and not all(atoi(port) for port in listed(value)):
         return f'invalid RADIUS port number: "{value}"'
     return None
-
-
-def _atoi(text: str) -> int:
-    found = re.match(r"\s*([+-]?[0-9]+)", text)
-    return int(found[1]) if found else 0
 
 
 def listed(value: str) -> list[str]:

@@ -24,6 +24,7 @@ from pgtls.hba.regex_nodes import (
     repeated,
     sequence,
 )
+from pgtls.postgres.numbers import strtol
 
 _CLASS_ESCAPES = {"d": DIGIT, "s": SPACE, "w": WORD}
 _CHARACTER_ESCAPES = {"a": 7, "b": 8, "B": 0x5C, "e": 0x1B, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
@@ -285,7 +286,7 @@ class Parser:
         found = self.reference()
         if found is None:
             return False
-        if self.is_ahead or int(found[0]) > self.groups:
+        if self.is_ahead or strtol(found[0]) > self.groups:
             raise InvalidRegex("invalid backreference number")
         self.position = found.end()
         self.unsure("a back reference")
@@ -297,7 +298,7 @@ class Parser:
         Several digits are one number if the pattern has that many groups, otherwise an octal escape.
         """
         found = _NUMBER.match(self.source, self.position)
-        return None if found and len(found[0]) > 1 and int(found[0]) > self.groups else found
+        return None if found and len(found[0]) > 1 and strtol(found[0]) > self.groups else found
 
     def cased(self, members: frozenset[int]) -> frozenset[int]:
         """Add the letters of the other case if case is ignored."""

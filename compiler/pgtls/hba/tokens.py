@@ -140,19 +140,19 @@ class _Refused(Exception):  # noqa: N818
 
 
 def _logical_lines(text: str, version: int, file: str) -> Iterator[Logical]:
-    joined, starts, first, kept = "", [0], 1, 0
+    parts: list[str] = []
+    starts, first = [0], 1
     for number, physical in enumerate(text.split("\n"), start=1):
         # C strings end at a NUL, and the carriage returns before a line feed are stripped.
-        joined = (joined + physical).partition("\0")[0].rstrip("\r")
-        if version >= 14 and len(joined) > kept and joined.endswith("\\"):
-            joined = joined[:-1]
-            kept = len(joined)
-            starts.append(kept)
+        piece = physical.partition("\0")[0].rstrip("\r")
+        if version >= 14 and piece.endswith("\\"):
+            parts.append(piece[:-1])
+            starts.append(starts[-1] + len(parts[-1]))
             continue
-        yield Logical(file, first, joined, tuple(starts))
-        joined, starts, first, kept = "", [0], number + 1, 0
-    if len(starts) > 1:
-        yield Logical(file, first, joined, tuple(starts[:-1]))
+        yield Logical(file, first, "".join((*parts, piece)).rstrip("\r"), tuple(starts))
+        parts, starts, first = [], [0], number + 1
+    if parts:
+        yield Logical(file, first, "".join(parts), tuple(starts[:-1]))
 
 
 def _token_pattern(blanks: str) -> re.Pattern[str]:

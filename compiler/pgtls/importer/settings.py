@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from dataclasses import dataclass, field
+from math import isinf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -156,7 +157,7 @@ def _field_value(conf: Conf, name: str) -> str | None:
 
 def _port(conf: Conf) -> int | None:
     port = amount(settings(conf.version)["port"], conf.value("port"))
-    return None if port is None else int(port)
+    return None if port is None or isinf(port) else int(port)
 
 
 def _is_moved(conf: Conf, name: str) -> bool:
@@ -229,7 +230,7 @@ def _missed(conf: Conf, name: str) -> tuple[str, str] | None:
         why = "the server looks for it in a data directory that is not known here"
         return f"{shown}: {why}", "set directory in the spec to the directory of the file on the server"
     if name == "port" and _port(conf) is None:
-        return f"{shown}: it is no number", "set port in the spec"
+        return f"{shown}: it is no port number", "set port in the spec"
     if name.startswith("ssl") and name not in of_version:
         return f"{shown}: PostgreSQL {conf.version} does not have it", "name the version of the server with --postgres"
     if _holds_secret(name, value):

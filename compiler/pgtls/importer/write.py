@@ -157,4 +157,4 @@ def _option(name: str, value: str) -> str | bool | int:
     kind = next((o.kind for method in METHODS.values() for o in method.options if o.name == name), "text")
     if kind == "flag":
         return value == "1"
-    return int(value) if kind == "port" and value.isdecimal() else value
+    return int(value) if kind == "port" and len(value) <= 5 and value.isdecimal() else value

@@ -12,6 +12,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from pgtls.postgres.numbers import strtol
 from pgtls.postgres.texts import TEXTS
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _integer(text: str) -> tuple[float, str] | None:
         return _real(text) if found or text[:1] == "." else None
     sign, digits = found.groups()
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits.startswith("0") else 10
-    return _with_unit(float(int(digits, base)) * (-1 if sign == "-" else 1), text[found.end() :])
+    return _with_unit(float(strtol(digits, base)) * (-1 if sign == "-" else 1), text[found.end() :])
 
 
 def _real(text: str) -> tuple[float, str] | None:
@@ -134,7 +135,10 @@ def _real(text: str) -> tuple[float, str] | None:
     if found is None:
         return None
     sign, digits = found.groups()
-    amount = float.fromhex(digits) if digits[:2] in ("0x", "0X") else float(digits)
+    try:
+        amount = float.fromhex(digits) if digits[:2] in ("0x", "0X") else float(digits)
+    except OverflowError:  # fromhex alone raises it
+        return None
     too_small = amount < sys.float_info.min and re.search(r"[1-9a-f]", digits.lower().split("e")[0])
     if too_small or (math.isinf(amount) and digits[0].isdigit()):
         return None  # ERANGE
