@@ -17,7 +17,7 @@ from functools import cached_property, reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, summarize_address_range
 from itertools import combinations, product
 from operator import or_
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 from pgtls.hba.regex import decided
@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
 
 _Term = TypeVar("_Term")
-_Kind = TypeVar("_Kind", "DatabaseClass", "AddressClass")
 
 _EXHAUSTIVE = 6
 """The largest number of unknown facts about one name for which every combination is checked.
 
 With more unknown facts, only these combinations are checked: each pair, none, and all.
+"""
+_MOST_PAIRS = 20_000
+"""The largest number of such pairs, over all roles that policies name: with more, only each fact alone, none, and all.
+
+Pairs are always checked for a role that no policy names.
 """
 
 
@@ -65,10 +69,26 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoleClass:
-    """Indistinguishable roles. ``own`` is the database with the name of the role, if that database matters."""
+    """Indistinguishable roles. ``own`` is the database with the name of the role, if that database matters.
+
+    ``together`` is how many unknown facts at once are checked of its databases, if there are many.
+    """
 
     names: tuple[str, ...]
     bits: Bits
+    own: str | None
+    together: int
+
+
+class _Known(NamedTuple):
+    """What is known about a role: what certainly contains it, and of which groups it is, or may be, a member.
+
+    ``declared`` are the bits if two specs say different things of it.
+    """
+
+    certain: Bits
+    inside: tuple[bool | None, ...]
+    declared: Bits | None
     own: str | None
 
 
@@ -138,40 +158,49 @@ class Classes:
         every = self._roles.get(Keyword.ALL, NONE)
         names = dict.fromkeys((*named, *(self._extra if every != NONE or doubtful else ())))
         names[_fresh("somebody", names)] = None
-        found: dict[tuple[Bits, str | None], list[str]] = {}
+        alike: dict[_Known, list[str]] = {}
         for name in names:
-            own = name if self._compares_names and name in self._database_names else None
-            for bits in self._possible(name, every | named.get(name, NONE), doubtful):
-                found.setdefault((bits, own), []).append(name)
-        return tuple(RoleClass(tuple(members), bits, own) for (bits, own), members in found.items())
+            alike.setdefault(self._known_of(name, every | named.get(name, NONE), doubtful), []).append(name)
+        in_pairs = len(alike) * len(doubtful) ** 2 <= 2 * _MOST_PAIRS
+        found: dict[tuple[Bits, str | None, int], list[str]] = {}
+        for known, members in alike.items():
+            together = 2 if in_pairs or known.certain == every else 1
+            for bits in self._possible(known, doubtful, together):
+                found.setdefault((bits, known.own, together), []).extend(members)
+        return tuple(RoleClass(tuple(members), *key) for key, members in found.items())
 
-    def _possible(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
+    def _known_of(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> _Known:
+        inside = (self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful)
+        own = name if self._compares_names and name in self._database_names else None
+        return _Known(certain, tuple(inside), self._as_declared(name, certain, doubtful), own)
+
+    def _possible(self, known: _Known, doubtful: Mapping[Role, Bits], together: int) -> Iterator[Bits]:
         """Yield the bits of a role, one for each possible state of the unknown facts about it."""
         if not doubtful:
-            yield certain
+            yield known.certain
             return
-        inside = {term: self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful}
-        sure = [term for term, member in inside.items() if member]
-        for chosen in dict.fromkeys(map(self._closed, _subsets([t for t, member in inside.items() if member is None]))):
+        inside = dict(zip(doubtful, known.inside, strict=True))
+        sure = reduce(or_, (doubtful[term] for term, member in inside.items() if member), known.certain)
+        unsure = [term for term, member in inside.items() if member is None]
+        for chosen in dict.fromkeys(map(self._closed, _subsets(unsure, together))):
             if all(inside.get(term) is not False for term in chosen):
-                bits = certain
-                for term in (*sure, *(term for term in chosen if term in doubtful)):
-                    bits |= doubtful[term]
-                yield bits
-        yield from self._as_declared(name, certain, doubtful)
+                yield reduce(or_, (doubtful[term] for term in chosen if term in doubtful), sure)
+        if known.declared is not None:
+            yield known.declared
 
-    def _as_declared(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Iterator[Bits]:
-        """Yield the bits of a role of which the two specs say different things, as each says them."""
+    def _as_declared(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Bits | None:
+        """Return the bits of a role of which the two specs say different things, as each says them."""
         said = [
             {term for term in doubtful if isinstance(term, Member) and known.member(name, term.role)}
             for known in self._declared or ()
         ]
-        if said and said[0] != said[1]:
-            policies, lines = ([doubtful[term] for term in terms] for terms in said)
-            yield Bits(
-                reduce(or_, (bits.policies for bits in policies), certain.policies),
-                reduce(or_, (bits.lines for bits in lines), certain.lines),
-            )
+        if not said or said[0] == said[1]:
+            return None
+        policies, lines = ([doubtful[term] for term in terms] for terms in said)
+        return Bits(
+            reduce(or_, (bits.policies for bits in policies), certain.policies),
+            reduce(or_, (bits.lines for bits in lines), certain.lines),
+        )
 
     def _closed(self, chosen: Iterable[Role]) -> frozenset[Role]:
         """Add the groups that the chosen ones are in: membership is transitive."""
@@ -194,51 +223,81 @@ class Classes:
         return Keyword.SAMEUSER in self._databases or Keyword.SAMEROLE in self._databases
 
     def databases(self, role: RoleClass) -> Iterator[DatabaseClass]:
-        """Yield the classes of databases for a role, physical replication among them."""
-        if not self._compares_names:
-            yield from self._plain_databases
-            return
-        # Two roles of one class may differ in one fact: membership in a role that has the name of a database.
+        """Yield the classes of databases for a role, physical replication among them.
+
+        Expressions match none of these databases if no policy or line has both the expression and the role.
+        """
+        yield from self._databases_of(role, role.bits)
+
+    def _databases_of(self, role: RoleClass, within: Bits | None) -> Iterator[DatabaseClass]:
         found: dict[Bits, str] = {}
-        for name in role.names:
-            for database in self._databases_for(name):
+        # Two roles of one class may differ in one fact: membership in a role that has the name of a database.
+        for name in role.names if self._compares_names else (None,):
+            for database in self._databases_for(name, within, role.together):
                 found.setdefault(database.bits, database.example)
         yield from (DatabaseClass(example, bits) for bits, example in found.items())
 
-    @cached_property
-    def _plain_databases(self) -> tuple[DatabaseClass, ...]:
-        found: dict[Bits, str] = {}
-        for database in self._databases_for(None):
-            found.setdefault(database.bits, database.example)
-        return tuple(DatabaseClass(example, bits) for bits, example in found.items())
-
-    def _databases_for(self, role: str | None) -> Iterator[DatabaseClass]:
+    def _databases_for(self, role: str | None, within: Bits | None, together: int) -> Iterator[DatabaseClass]:
+        """Yield databases for a role. ``within``: only what policies and lines of these bits tell apart."""
         yield DatabaseClass("replication", self._databases.get(Keyword.REPLICATION, NONE))
         every = self._databases.get(Keyword.ALL, NONE)
         sameuser = self._databases.get(Keyword.SAMEUSER, NONE)
         samerole = self._databases.get(Keyword.SAMEROLE, NONE)
-        patterns = [term for term in self._databases if isinstance(term, Regex)]
-        names = dict.fromkeys(sorted(self._database_names))
-        names[_fresh("anything", names)] = None
-        if role is not None:
-            names[role] = None
-        for name in names:
-            certain = every | self._databases.get(Name(name), NONE)
-            if name == role:
-                certain |= sameuser | samerole
+        for name in self._names_within(role, within):
             # For a listed name the match is known. Every other name is an example of all kinds of names.
             is_listed = name in self._database_names or (name == role and Name(name) in self._roles)
-            matched = {pattern: decided(pattern.pattern, name) if is_listed else None for pattern in patterns}
-            unsure = [pattern for pattern, known in matched.items() if known is None]
-            for pattern in (pattern for pattern, known in matched.items() if known):
-                certain |= self._databases[pattern]
+            matched, unsure = self._matching(name) if is_listed else (NONE, self._expressions)
+            certain = every | matched | self._databases.get(Name(name), NONE)
+            if name == role:
+                certain |= sameuser | samerole
             member = True if role is None or name == role else self._known.member(role, name)
+            doubtful = [bits for bits in unsure.values() if within is None or bits & within != NONE]
             for inside in (False, True) if member is None else (member,):
-                for chosen in _subsets(unsure):
-                    bits = certain | samerole if inside and name != role and role is not None else certain
-                    for pattern in chosen:
-                        bits |= self._databases[pattern]
-                    yield DatabaseClass(name, bits)
+                known = certain | samerole if inside and name != role and role is not None else certain
+                for chosen in _subsets(doubtful, together):
+                    yield DatabaseClass(name, reduce(or_, chosen, known))
+
+    def _names_within(self, role: str | None, within: Bits | None) -> Iterable[str]:
+        """Return the named databases that ``within`` tells apart, one that no policy names, and that of the role."""
+        names = dict.fromkeys(self._named)
+        if within is not None and role is None:
+            names = dict.fromkeys(sorted(name for bit in _positions(within) for name in self._named_by.get(bit, ())))
+        names[_fresh("anything", self._database_names)] = None
+        if role is not None:
+            names[role] = None
+        return names
+
+    @cached_property
+    def _named(self) -> Sequence[str]:
+        return sorted(self._database_names)
+
+    @cached_property
+    def _named_by(self) -> Mapping[int, Sequence[str]]:
+        """The named databases by the policies and lines that contain, or may contain, them."""
+        found: dict[int, list[str]] = {}
+        for name in self._named:
+            matched, unsure = self._matching(name)
+            for bit in _positions(reduce(or_, unsure.values(), matched | self._databases[Name(name)])):
+                found.setdefault(bit, []).append(name)
+        return found
+
+    @cached_property
+    def _expressions(self) -> Mapping[Regex, Bits]:
+        return {term: bits for term, bits in self._databases.items() if isinstance(term, Regex)}
+
+    def _matching(self, name: str) -> tuple[Bits, Mapping[Regex, Bits]]:
+        """Return the bits of the expressions that match a name, and the expressions of which that is not known."""
+        found = self._matched.get(name)
+        if found is None:
+            matches = {term: decided(term.pattern, name) for term in self._expressions}
+            sure = (self._expressions[term] for term, match in matches.items() if match)
+            unsure = {term: self._expressions[term] for term, match in matches.items() if match is None}
+            found = self._matched[name] = reduce(or_, sure, NONE), unsure
+        return found
+
+    @cached_property
+    def _matched(self) -> dict[str, tuple[Bits, Mapping[Regex, Bits]]]:
+        return {}
 
     # --- addresses ----------------------------------------------------------------------------------------------------
 
@@ -260,17 +319,19 @@ class Classes:
     def each(self) -> Iterator[Bits]:
         """Yield the bits of each class of roles, of databases, and of addresses."""
         yield from (role.bits for role in self.roles)
-        for role in self.roles if self._compares_names else self.roles[:1]:
-            yield from (database.bits for database in self.databases(role))
+        yield from (database.bits for database in self._databases_for(None, None, 2))
+        for role in self.roles if self._compares_names else ():
+            yield from (database.bits for database in self._databases_of(role, NONE))
         yield from (address.bits for address in (*self.addresses, self.socket))
 
     def combined(self) -> Iterator[Class]:
         """Yield one class of each kind that differs in its bits or in its role."""
         addresses = _Touching(self.addresses)
-        alike = None if self._compares_names else _Touching(self._plain_databases)
         for role in self.roles:
-            databases = alike or _Touching(tuple(self.databases(role)))
-            for bits, database in databases.touching(role.bits):
+            databases: dict[Bits, DatabaseClass] = {}
+            for database in self.databases(role):
+                databases.setdefault(role.bits & database.bits, database)
+            for bits, database in databases.items():
                 for both, address in addresses.touching(bits):
                     yield Class(role, database, address, both)
                 yield Class(role, database, self.socket, bits & self.socket.bits)
@@ -331,24 +392,24 @@ class Classes:
         yield net | self._addresses.get(Keyword.SAMEHOST, NONE)
 
 
-class _Touching(Generic[_Kind]):
-    """Classes of one kind, indexed by the policies and lines that contain them: most do not concern a given role."""
+class _Touching:
+    """Classes of addresses by the policies and lines that contain them: most do not concern a given role."""
 
-    def __init__(self, classes: Sequence[_Kind]) -> None:
-        self._classes: Sequence[_Kind] = classes
+    def __init__(self, classes: Sequence[AddressClass]) -> None:
+        self._classes = classes
         self._inside: dict[int, list[int]] = {}
         for index, one in enumerate(classes):
             for bit in _positions(one.bits):
                 self._inside.setdefault(bit, []).append(index)
 
-    def touching(self, bits: Bits) -> Iterator[tuple[Bits, _Kind]]:
+    def touching(self, bits: Bits) -> Iterator[tuple[Bits, AddressClass]]:
         """Yield the first class for each intersection with ``bits``, and that intersection.
 
         Yield the classes that intersect ``bits``, and one that does not.
         """
         near: set[int] = {index for bit in _positions(bits) for index in self._inside.get(bit, ())}
         apart = next((index for index in range(len(self._classes)) if index not in near), None)
-        found: dict[Bits, _Kind] = {}
+        found: dict[Bits, AddressClass] = {}
         for index in sorted(near if apart is None else {*near, apart}):
             found.setdefault(bits & self._classes[index].bits, self._classes[index])
         yield from found.items()
@@ -375,14 +436,14 @@ def _numbered(policies: Sequence[Coverage], lines: Sequence[Coverage]) -> Iterat
         yield Bits(lines=1 << index), coverage
 
 
-def _subsets(items: Sequence[_Term]) -> Iterator[tuple[_Term, ...]]:
+def _subsets(items: Sequence[_Term], together: int = 2) -> Iterator[tuple[_Term, ...]]:
+    """Yield every subset of a few items; of many, those of up to so many items ``together``, and all."""
     if len(items) <= _EXHAUSTIVE:
-        for size in range(len(items) + 1):
-            yield from combinations(items, size)
-        return
-    for size in range(3):
+        together = len(items)
+    for size in range(together + 1):
         yield from combinations(items, size)
-    yield tuple(items)
+    if together < len(items):
+        yield tuple(items)
 
 
 def _fresh(name: str, taken: Collection[str]) -> str:
