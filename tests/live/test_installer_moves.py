@@ -351,6 +351,58 @@ def test_the_directory_may_be_below_the_data_directory_and_then_nothing_is_gaine
     moving.connects()
 
 
+def test_two_moves_leave_no_key_behind(moving: Moving) -> None:
+    """First to a directory below the data directory, then out of it."""
+    moving.put("")
+    for directory in (moving.server.data / "tls", moving.etc / "main"):
+        moving.put(str(directory), new=False)
+        moving.server.restart()
+        moving.again().done()
+    assert moving.with_keys() == set()
+    moving.connects()
+
+
+@pytest.mark.parametrize("remembered", [True, False], ids=["its note is there", "without its note"])
+def test_a_base_backup_from_before_the_move_brings_no_key_back_for_long(moving: Moving, remembered: bool) -> None:
+    server, key = moving.server, moving.server.data / "server.key"
+    moving.put("")
+    backup = key.read_bytes()
+    moving.put(str(moving.etc / "main"), new=False)
+    server.restart()
+    moving.again().done()
+    key.write_bytes(backup)
+    give(key, server_account())
+    other = server.data / "other.key"
+    other.write_bytes(backup.replace(b"\n", b"\n\n"))
+    give(other, server_account())
+    if not remembered:
+        (server.data / ".pgtls-install" / "left").unlink()
+        assert AGAIN in moving.again().done()
+        server.restart()
+    assert f"removed what an earlier set left: {key}" in moving.again().done()
+    assert moving.with_keys() == {"other.key"}
+    assert "earlier set" not in moving.again().done()
+    moving.connects()
+
+
+def test_the_note_of_a_cluster_removes_keys_in_its_data_directory_alone(moving: Moving) -> None:
+    """Its owner can write to the note; in the directory of the set, root may be the only one who can."""
+    server, directory = moving.server, moving.etc / "main"
+    moving.put("")
+    moving.put(str(directory), new=False)
+    server.restart()
+    moving.again().done()
+    note = server.data / ".pgtls-install" / "left"
+    planted = [directory / "server.key", directory / "root.crt", server.data / "PG_VERSION"]
+    sums = [subprocess.run(["cksum"], input=file.read_bytes(), capture_output=True, check=True) for file in planted]
+    lines = [f"{sum_.stdout.decode().strip()} {file}" for sum_, file in zip(sums, planted, strict=True)]
+    note.write_text(note.read_text() + "\n".join(lines) + "\n")
+    assert "earlier set" not in moving.again().done()
+    assert all(file.exists() for file in planted)
+    server.restart()
+    moving.connects()
+
+
 @pytest.mark.parametrize("moving", [-1], indirect=True, ids=["newest"])
 def test_a_base_backup_of_a_moved_server_has_no_key(moving: Moving) -> None:
     """The same with the program: before the move, the copy has the key that the server uses."""
