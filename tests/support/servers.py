@@ -503,7 +503,7 @@ class Server:
 
 def _rows(connection: psycopg.Connection[Any], query: str) -> list[tuple[Any, ...]]:
     cursor = connection.execute(query.encode())
-    return cursor.fetchall() if cursor.description else []
+    return [] if cursor.description is None else cursor.fetchall()
 
 
 @cache

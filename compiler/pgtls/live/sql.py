@@ -209,7 +209,12 @@ def _said(message: str) -> str:
 
 
 class _Asker:
-    """Run queries, and note why one could not run."""
+    """Run queries, and note why one could not run.
+
+    Functions and operators are those of PostgreSQL alone. Whoever owns a database, or can create in a schema of its
+    path, could supply others, which would run with the rights of the role that asks. Each query sets the path for
+    itself: between two, a pooler may give the session another connection.
+    """
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -219,7 +224,9 @@ class _Asker:
         import psycopg
 
         try:
-            found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()
+            with self._connection.transaction():
+                self._connection.execute(_OF_POSTGRESQL)
+                found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()
         except psycopg.Error as error:
             self.untried[what] = error.diag.message_primary or "the query failed"
             return None
@@ -254,6 +261,7 @@ def read(connection: Any, role: str) -> Shown:
     )
 
 
+_OF_POSTGRESQL = "select pg_catalog.set_config('search_path', 'pg_catalog', true)"
 _MEMBERS = """
 select member.rolname, of.rolname from pg_catalog.pg_auth_members
 join pg_catalog.pg_roles member on member.oid = pg_auth_members.member
