@@ -56,10 +56,11 @@ def deployed(lines: list[str]) -> list[str]:
 def times(directory: Path) -> dict[str, tuple[int, bytes]]:
     """Every compiled file with its modification time and content; the manifest's time is that of the last build.
 
-    ``.pgtls/memory`` has the digest of the manifest.
+    ``.pgtls/memory`` has the digest of the manifest, and ``.deployed`` is of make.
     """
     builds = {"manifest.json", "memory"}
     files = (path for path in (directory / "out").rglob("*") if path.is_file() and path.name not in builds)
+    files = (path for path in files if path.parent.name != ".deployed")
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
@@ -138,7 +139,7 @@ def test_a_server_that_there_is_not_is_an_error_of_make_and_one_that_there_is_is
     for expected in (["primary"], []):
         lines = make(here, "SERVERS=primary typo", "DEPLOY=echo deploy", status=2, says=said)
         assert [line.split()[1] for line in lines if line.startswith("deploy ")] == expected
-        assert not (here / ".deployed/typo").exists()
+        assert not (here / "out/.deployed/typo").exists()
     assert deployed(make(here)) == []
 
 
@@ -235,7 +236,7 @@ def test_a_make_during_the_deployment_of_another_deploys_nothing_and_marks_nothi
     assert "second 2" in lines
     said = (here / "second").read_text()
     assert "built out" in said
-    assert "replica: another make deploys it; if none runs, rmdir .deployed/.replica.lock" in said
+    assert "replica: another make deploys it; if none runs, rmdir out/.deployed/.replica.lock" in said
     (here / "deploy").write_text(script)
     assert deployed(make(here)) == ["replica"]
     assert deployed(make(here)) == []
@@ -250,24 +251,51 @@ def test_a_make_that_is_killed_leaves_a_server_without_a_mark(here: Path) -> Non
     edit(here / "users/report.toml", "10.9.0.0/16", "10.0.0.0/8")
     (here / "deploy").write_text(script)
     make(here, status=2, says="another make deploys it")
-    (here / ".deployed/.replica.lock").rmdir()
+    (here / "out/.deployed/.replica.lock").rmdir()
     assert deployed(make(here)) == ["replica"], "although its files are those that were deployed first"
 
 
 def test_a_clock_that_was_fast_hides_no_change(here: Path) -> None:
     make(here)
-    for mark in (here / ".deployed").iterdir():
+    for mark in (here / "out/.deployed").iterdir():
         os.utime(mark, ns=(mark.stat().st_mtime_ns + 10**13, mark.stat().st_mtime_ns + 10**13))
     edit(here / "users/report.toml", "10.0.0.0/8", "10.9.0.0/16")
     assert deployed(make(here)) == ["replica"]
     assert deployed(make(here)) == []
 
 
-def test_files_with_other_times_and_the_same_contents_are_not_deployed_again(here: Path) -> None:
+def test_files_that_are_newer_than_their_deployment_are_deployed_whatever_is_in_them(here: Path) -> None:
+    """Somebody deployed a change without make, as the build says, and took it back."""
     make(here)
-    for path in (here / "out/servers").rglob("*"):
-        os.utime(path, ns=(path.stat().st_mtime_ns + 10**10, path.stat().st_mtime_ns + 10**10))
+    wide = here / "users/report.toml"
+    edit(wide, "10.0.0.0/8", "0.0.0.0/0")
+    subprocess.run([*PGTLS.split(), "build"], cwd=here, env=ENVIRONMENT | {"PGTLS_NOW": NOW}, check=True)
+    edit(wide, "0.0.0.0/0", "10.0.0.0/8")
+    assert deployed(make(here)) == ["replica"]
     assert deployed(make(here)) == []
+
+
+def test_no_commit_says_what_was_deployed(here: Path) -> None:
+    """The marks are in the out directory: a revert, or a link that somebody committed, changes none."""
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    make(here)
+    for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
+        subprocess.run([*git, *words], cwd=here, check=True, capture_output=True, env=ENVIRONMENT)
+    edit(here / "users/report.toml", "10.0.0.0/8", "0.0.0.0/0")
+    assert deployed(make(here)) == ["replica"]
+    for words in (("add", "."), ("commit", "-qm", "wide")):
+        subprocess.run([*git, *words], cwd=here, check=True, capture_output=True, env=ENVIRONMENT)
+    names = subprocess.run([*git, "ls-files"], cwd=here, check=True, capture_output=True, text=True, env=ENVIRONMENT)
+    assert "pgtls.lock" in names.stdout
+    assert "deployed" not in names.stdout
+    subprocess.run([*git, "revert", "--no-edit", "HEAD"], cwd=here, check=True, capture_output=True, env=ENVIRONMENT)
+    assert deployed(make(here)) == ["replica"]
+
+
+def test_a_server_that_is_down_keeps_nothing_from_the_others(here: Path) -> None:
+    (here / "deploy").write_text('#!/bin/sh\necho "deploy $1"\ntest "$1" != primary\n')
+    assert deployed(make(here, status=2)) == ["primary", "replica"]
+    assert deployed(make(here, status=2)) == ["primary"]
 
 
 def test_two_fleets_are_built_side_by_side(here: Path) -> None:
