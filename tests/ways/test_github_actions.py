@@ -143,6 +143,10 @@ def comment_on(checkout: Path, check: str = "success") -> str:
     return body
 
 
+def base_of(checkout: Path) -> str:
+    return _git(checkout, "rev-parse", "main")
+
+
 def review_of(checkout: Path) -> str:
     return (checkout.parent / "temporary" / "review.md").read_text()
 
@@ -151,7 +155,8 @@ def review_of(checkout: Path) -> str:
 def test_a_job_that_reads_a_pull_request_keeps_no_credential_and_writes_no_content(workflow: Path) -> None:
     document = yaml.safe_load(workflow.read_text())
     assert document["permissions"] == {}
-    assert not document[True]["pull_request"], "paths would leave out links and submodules"
+    types = ["opened", "synchronize", "reopened", "edited"]
+    assert document[True]["pull_request"] == {"types": types}, "paths would leave out links, others a new base"
     assert "pull_request_target" not in workflow.read_text()
     for job in document["jobs"].values():
         actions = [step for step in job["steps"] if "uses" in step]
@@ -199,7 +204,7 @@ def test_the_comment_and_the_summary_say_what_changes_and_what_a_build_would_do(
     comment = comment_on(checkout)
     for text in ((checkout.parent / "summary.md").read_text(), comment):
         assert "| `server.main` | renew | hosts changed" in text
-    assert comment == f"pgtls, of commit {COMMIT}:\n\n{review_of(checkout)}"
+    assert comment == f"pgtls, of commit {COMMIT}, compared with {base_of(checkout)}:\n\n{review_of(checkout)}"
 
 
 def test_a_review_that_is_too_long_for_a_comment_says_so_and_where_all_of_it_is(checkout: Path) -> None:
@@ -212,7 +217,7 @@ def test_a_review_that_is_too_long_for_a_comment_says_so_and_where_all_of_it_is(
     assert len(review_of(checkout)) > 65536
     comment = comment_on(checkout)
     first, said, *rest = [line for line in comment.splitlines() if line]
-    assert first == f"pgtls, of commit {COMMIT}:"
+    assert first == f"pgtls, of commit {COMMIT}, compared with {base_of(checkout)}:"
     whole = "The artifact `review` of [this run](https://github.com/o/r/actions/runs/5) has all of it."
     assert said == f"**Lines that are missing here, because the review is too long: 1.** {whole}"
     lines = review_of(checkout).splitlines()
@@ -240,11 +245,14 @@ def test_a_review_that_is_too_long_is_cut_between_lines(checkout: Path) -> None:
 
 def test_a_check_that_fails_replaces_the_review_of_an_older_commit(checkout: Path) -> None:
     body = comment_on(checkout, check="failure")
-    assert body.startswith(f"pgtls, of commit {COMMIT}:\n\n**There is no review of this commit**")
+    assert body.startswith(
+        f"pgtls, of commit {COMMIT}, compared with {base_of(checkout)}:\n\n**There is no review of this commit**"
+    )
     document = yaml.safe_load((ROOT / "examples" / "github-actions" / "pgtls.yml").read_text())
     job = document["jobs"]["comment"]
     assert "!cancelled()" in job["if"], "otherwise a job runs only after a check that succeeded"
     assert job["steps"][-1]["env"]["COMMIT"] == "${{ github.event.pull_request.head.sha }}"
+    assert job["steps"][-1]["env"]["BASE"] == "${{ github.event.pull_request.base.sha }}"
 
 
 def test_access_that_one_character_widens_is_in_the_comment(checkout: Path) -> None:
@@ -300,6 +308,12 @@ def test_a_spec_that_is_new_has_nothing_to_be_compared_with(checkout: Path) -> N
     commit(checkout)
     assert run(checkout, step("pgtls.yml", "check", "Say what changes")).returncode == 0
     assert "pgtls plan" in review_of(checkout)
+
+
+def test_a_base_that_is_gone_fails_the_job(checkout: Path) -> None:
+    """After a forced push, there would be a review without a comparison."""
+    script = step("pgtls.yml", "check", "Say what changes")
+    assert run(checkout, script, base="1" * 40).returncode == 128
 
 
 def test_a_plan_that_fails_fails_the_job(checkout: Path) -> None:
