@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -537,6 +538,34 @@ NAMED_BY_STRANGERS = {name: WRITES[name] for name in ("its standard error", "a c
     "a collector, as JSON": {"logging_collector": "on", "log_destination": "jsonlog"},
     "names after the postmaster's": {"log_line_prefix": "%m [%p] %q%u@%d "},
 }
+
+
+@ROOT_ONLY
+@pytest.mark.parametrize("whose", ["the owner's", "of another account"])
+def test_a_process_that_is_not_the_server_is_not_reloaded(one: Server, tmp_path: Path, whose: str) -> None:
+    """The server runs in another container, with the same data directory: there its process has that number."""
+    install(build(tmp_path, one) / "servers" / "main", one).done()
+    files = build(tmp_path, one, "other.example.com") / "servers" / "main"
+    noted = (one.data / "postmaster.pid").read_text()
+    one.stop()
+    words = [*(run_as(server_account()) if whose == "the owner's" else ()), "sleep", "600"]
+    with subprocess.Popen(words, cwd="/", start_new_session=True) as stranger:
+        (one.data / "postmaster.pid").write_text(noted.replace(noted.split()[0], str(stranger.pid), 1))
+        give(one.data / "postmaster.pid", server_account())
+        before = contents(one.data)
+        refused_ = install(files, one)
+        unloaded = install(files, one, "--no-reload")
+        os.killpg(stranger.pid, signal.SIGKILL)
+    said = refused_.refused(f"process {stranger.pid} is not the server of {one.data}")
+    assert "run this where the server runs" in said
+    assert "not reloaded" in unloaded.done()
+    assert before != contents(one.data)
+    # No process has the number: it may be one of another container, or the server crashed.
+    third = build(tmp_path, one, "third.example.com") / "servers" / "main"
+    assert "If it runs in another container, reload it there" in install(third, one).done()
+    (one.data / "postmaster.pid").unlink()
+    one.start()
+    assert "third.example.com" in served(one)
 
 
 @pytest.mark.parametrize("log", NAMED_BY_STRANGERS)

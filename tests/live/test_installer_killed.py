@@ -194,7 +194,7 @@ def stub(tmp_path: Path) -> Iterator[Stub]:
         give(path, server_account())
     with subprocess.Popen(
         [*run_as(server_account()), *until_we_end(), "sh", "-c", RUNNING, "sh", stub.data, *FILES],
-        stdout=subprocess.PIPE, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=stub.data,
     ) as running:  # fmt: skip
         assert running.stdout
         running.stdout.readline()
