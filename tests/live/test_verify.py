@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
@@ -19,9 +22,12 @@ from pgtls.api import Spec
 from pgtls.diagnostics import Rejected
 from pgtls.language.files import Disk
 from pgtls.live import sql
+from pgtls.live.chain import covers
 from pgtls.live.checks.database import judge
+from pgtls.live.handshake import Reply
 from pgtls.live.run import loaded
 from pgtls.live.sql import Session, Shown
+from pgtls.live.survey import Survey
 from pgtls.state.lock import read
 from support.authority import Authority
 from support.building import Place
@@ -33,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgtls.live.checks.check import Check
+    from pgtls.live.handshake import Seen
     from pgtls.live.verify import Verified
     from support.pgtls import Run
 
@@ -202,6 +209,65 @@ def test_a_password_goes_to_the_server_that_proves_who_it_is(site: Site, monkeyp
     assert verified(site.place, "--port", site.server.port, "--user", "report").status == 1
 
 
+def test_a_server_that_never_answers_after_the_login_does_not_hold_it_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stands between needs no key for that: they pass nothing on any more."""
+    ended = threading.Event()
+    monkeypatch.setattr(sql, "_PATIENCE", 0.2)
+    monkeypatch.setattr(sql, "_logged_in", lambda *_: ended.wait(60))
+    login = by_name(seen(site.place, site.server.port, user="app"))["login"]
+    ended.set()
+    assert (login.outcome, login.what) == ("differs", "it did not answer all queries within 0.2 seconds")
+
+
+@pytest.mark.parametrize("said", ["dead", "::g", "1.2.3.4.5", "...", "f" * 5000])
+def test_an_address_that_is_none_is_not_that_of_the_client(
+    site: Site, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who stands between can answer every connection in cleartext."""
+    usual = Survey.of
+
+    def lying(survey: Survey, kind: str) -> dict[Any, Seen]:
+        refusal = Reply("refused", sqlstate="28000", message=f'no entry for host "{said}", user "x"')
+        return {key: replace(one, reply=refusal) for key, one in usual(survey, kind).items()}
+
+    monkeypatch.setattr(Survey, "of", lying)
+    assert by_name(seen(site.place, site.server.port))["access"].outcome == "differs"
+
+
+def test_a_database_without_an_encoding_is_read_like_any(place: Place) -> None:
+    with Server(NPM[17]) as server:
+        server.populate(("app", "etl", "report"))
+        server.sql("create database shop encoding 'SQL_ASCII' locale 'C' template template0")
+        site = Site(server, built(17))
+        site.install()
+        found = by_name(seen(site.place, server.port, user="app"))
+        assert found["login"].outcome == found["roles"].outcome == "ok"
+
+
+@pytest.mark.parametrize(
+    ("subject", "names", "host", "accepted"),
+    [
+        ("CN=db.example.com", (), "db.example.com", True),
+        ("CN=DB.example.com,O=x", (), "db.example.com", True),
+        ("CN=*.example.com", (), "db.example.com", True),
+        ("CN=db.example.com", ("DNS:other.example.com",), "db.example.com", False),
+        ("CN=db.example.com", ("IP:10.0.0.5",), "db.example.com", True),
+        ("CN=10.0.0.5", (), "10.0.0.5", True),
+        ("CN=10.0.0.5", ("DNS:db.example.com",), "10.0.0.5", False),
+        ("CN=x", ("DNS:db.example.com",), "db.example.com", True),
+        ("CN=x", (), "db.example.com", False),
+    ],
+)
+def test_a_common_name_covers_a_host_if_no_alternative_name_could(
+    place: Place, subject: str, names: tuple[str, ...], host: str, accepted: bool
+) -> None:
+    place.build(SPEC.format(postgres=17, more=""), now=datetime.now(UTC), new_out=True)
+    certificate = read(place.lock).latest["server.db"].certificate
+    assert covers(replace(certificate, subject=subject, names=names), host) is accepted
+
+
 def test_a_user_without_a_bundle_gets_a_diagnostic(site: Site) -> None:
     for user in ("postgres", "nobody"):
         run = verified(site.place, "--port", site.server.port, "--user", user)
@@ -352,6 +418,9 @@ class Other:
 
     def __exit__(self, *_: object) -> None:
         pass
+
+    def transaction(self) -> nullcontext[None]:
+        return nullcontext()
 
     def execute(self, query: str, _values: tuple[object, ...] = ()) -> SimpleNamespace:
         known = [(True,)] if "bool_or" in query else []

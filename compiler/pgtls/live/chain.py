@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from cryptography import x509
 from OpenSSL import crypto
 
+from pgtls.access.held import common_name
+from pgtls.fleet.addresses import is_address
 from pgtls.pki import crl, facts
 from pgtls.pki.model import Unreadable
 
@@ -89,9 +91,16 @@ def out_of_date(lists: bytes, now: datetime) -> Refusal | None:
 
 
 def covers(certificate: Certificate, host: str) -> bool:
-    """Return whether libpq accepts a certificate for a host name or an address."""
+    """Return whether libpq accepts a certificate for a host name or an address.
+
+    The common name counts if no alternative name is of that kind (fe-secure-common.c,
+    ``pq_verify_peer_name_matches_certificate``).
+    """
     name = host.lower().rstrip(".")
     found = {entry.partition(":")[2].lower() for entry in certificate.names}
+    kinds = ("DNS:", "IP:") if is_address(name) else ("DNS:",)
+    if not any(entry.startswith(kinds) for entry in certificate.names) and (shown := common_name(certificate.subject)):
+        found.add(shown.lower())
     return name in found or any(
         entry.startswith("*.") and name.partition(".")[2] == entry[2:] and name.partition(".")[0] for entry in found
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pgtls.diagnostics import Diagnostic, Rejected, installing
 from pgtls.output import connection_strings
 from pgtls.output.connection_strings import NO_FILE
+from pgtls.pki.patience import within
 from pgtls.state import layout
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from pgtls.live.handshake import Address
 
 _TIMEOUT = 10
+"""Seconds for the login, and for each query."""
+_PATIENCE = 60
+"""Seconds for all of them: who stands between may let the login pass, and nothing after it."""
 
 FILES = {
     "ssl_cert_file": layout.SERVER_CERTIFICATE,
@@ -166,6 +170,7 @@ def parameters(login: Login, address: Address, crl: str = NO_FILE) -> dict[str, 
         "sslcrl": crl,
         "application_name": "pgtls verify",
         "connect_timeout": str(_TIMEOUT),
+        "client_encoding": "UTF8",
         "options": f"-c statement_timeout={_TIMEOUT}s",
         **files,
     }
@@ -186,11 +191,20 @@ def ask(login: Login, address: Address, lists: bytes) -> Shown | str:
         with ExitStack() as stack:
             crl = _written(stack, lists) if lists else NO_FILE
             words: dict[str, Any] = parameters(login, address, crl)
-            return read(stack.enter_context(psycopg.connect(autocommit=True, **words)), login.entry.role)
+            return within(_PATIENCE, lambda: _logged_in(words, login.entry.role))
+    except TimeoutError:
+        return f"it did not answer all queries within {_PATIENCE} seconds"
     except psycopg.Error as error:
         return _said(str(error))
     except (AttributeError, IndexError, TypeError, ValueError):  # rows that no PostgreSQL returns
         return "it answers queries as no PostgreSQL does"
+
+
+def _logged_in(words: Mapping[str, Any], role: str) -> Shown:
+    import psycopg
+
+    with psycopg.connect(autocommit=True, **words) as connection:
+        return read(connection, role)
 
 
 def _written(stack: ExitStack, lists: bytes) -> str:

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pgtls.access.explain import surroundings_of
+from pgtls.fleet.addresses import is_address
 from pgtls.hba.match import decide, outcome
 from pgtls.hba.model import Connection, HostName, Keyword, Member
 from pgtls.hba.regex import Undecidable
@@ -54,7 +55,7 @@ def _address_seen(survey: Survey) -> str:
     """Return the address that the server sees: a rejection names it. Otherwise return the local address."""
     for seen in (*survey.of("plain").values(), *survey.of("tls").values()):
         found = _HOST.search(seen.reply.message) if seen.reply else None
-        if found:
+        if found and is_address(found[1]):
             return found[1]
     return survey.first.own.partition("%")[0]
 
