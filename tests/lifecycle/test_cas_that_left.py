@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,8 +11,8 @@ import pytest
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected, errors
-from pgtls.pki import facts
-from pgtls.pki.model import Entity
+from pgtls.pki import crl, facts
+from pgtls.pki.model import Entity, RevocationList
 from pgtls.state import lock as locks
 from support.authority import Authority, named
 from support.building import Place
@@ -350,3 +351,72 @@ def test_the_crl_of_a_ca_counts_though_an_earlier_one_had_its_name(place: Place)
     place.build(REUSED.format(ca="clients", users=""), now=now, asked=accepts)
     heir = LEAVER.replace("user.old", "user.heir")
     place.build(REUSED.format(ca="clients", users=heir), now=now, asked=accepts)
+
+
+AWAY = """
+version = 1
+[ca.root]
+{ca}
+[server.db]
+ca = "root"
+client_ca = ["root"{trusted}]
+hosts = ["localhost"]
+no_local = true
+{users}
+[policy.app]
+users = ["all"]
+databases = ["shop"]
+from = ["127.0.0.1"]
+auth = "cert"
+[user.app]
+ca = "root"
+"""
+CLIENTS = '[ca.clients]\npassphrase = { env = "CLIENTS" }'
+ALICE = '[user.alice]\nca = "clients"\n'
+STOLEN = "revoke_before = 2026-02-01T00:00:00Z\n"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "back", "reason"),
+    [
+        pytest.param("", ALICE, "cessation_of_operation", id="who left"),
+        pytest.param('[user.alice]\nca = "root"\n' + STOLEN, ALICE, "key_compromise", id="whose key was stolen"),
+    ],
+)
+def test_who_leaves_while_a_ca_without_a_key_is_away_stays_out_when_it_is_back(
+    place: Place, monkeypatch: pytest.MonkeyPatch, meanwhile: str, back: str, reason: str
+) -> None:
+    monkeypatch.setenv("CLIENTS", "correct horse")
+    there = {"ca": CLIENTS, "trusted": ', "clients"'}
+    away = {"ca": "", "trusted": ""}
+    accepts = Asked(accept_outage=True, allow_revoke=True)
+
+    def built(month: int, users: str, **fields: str) -> None:
+        place.build(AWAY.format(users=users, **fields), now=datetime(2026, month, 1, tzinfo=UTC), asked=accepts)
+
+    built(1, ALICE, **there)
+    old = locks.read(place.lock).latest["user.alice"]
+    built(2, ALICE.replace("clients", "root"), **away)
+    built(3, meanwhile, **away)
+    revoked = locks.read(place.lock).revocations[old.ca, old.serial]
+    assert (revoked.reason, revoked.date.month) == (reason, 3)
+    (kept,) = place.file("ca/.retired").glob("clients-*")
+    shutil.copytree(kept, place.file("ca/clients"))
+    built(4, back, **there)
+    listed = crl.read(place.file("ca/clients/ca.crl").read_bytes())
+    assert isinstance(listed, RevocationList)
+    assert old.serial in {entry.serial for entry in listed.revoked}
+    assert locks.read(place.lock).latest["user.alice"].serial not in {e.serial for e in listed.revoked}
+
+
+def test_a_name_that_a_ca_had_which_left_cuts_off_no_deployed_certificate(place: Place) -> None:
+    """The one of today has that NAME and another key: who moves away from it keeps the certificate until then."""
+    now, accepts = datetime.now(UTC), Asked(accept_outage=True)
+    both = REUSED.format(ca="clients", users="[ca.people]\n").replace('["clients"]', '["clients", "people"]')
+    place.build(REUSED.format(ca="clients", users=""), now=now, asked=accepts)
+    place.build(REUSED.format(ca="people", users=""), now=now, asked=accepts)
+    place.build(both, now=now, asked=Asked(accept_outage=True, new_ca=frozenset(["clients"])))
+    last = locks.read(place.lock).latest["user.app"]
+    moved = both.replace('[user.app]\nca = "clients"', '[user.app]\nca = "people"')
+    place.build(moved, now=now)
+    assert (last.ca, last.serial) not in locks.read(place.lock).revocations

@@ -17,7 +17,16 @@ from pgtls.fleet.fields import entity_named, finder
 from pgtls.fleet.standbys import holders
 from pgtls.language.words import listed
 from pgtls.pki.expected import wanted_facts
-from pgtls.pki.model import SERIAL_BITS, Certificate, Entity, Revocation, RevocationList, Unreadable, ca_entity
+from pgtls.pki.model import (
+    SELF_SIGNED,
+    SERIAL_BITS,
+    Certificate,
+    Entity,
+    Revocation,
+    RevocationList,
+    Unreadable,
+    ca_entity,
+)
 from pgtls.pki.profiles import BACKDATED
 from pgtls.state import layout
 from pgtls.state.lock import RevokedLine
@@ -78,20 +87,25 @@ def by_owner(
 ) -> Iterator[RevokedLine]:
     """Yield the revocations of certificates whose owner left, moved, has another name, or lost its key.
 
-    ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL. What the spec lists is for
+    ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL. Of any other CA that left, the lock
+    remembers who left or lost the key until the CA is back, or its certificates end. What the spec lists is for
     :func:`revocations`.
     """
     lines = tuple(lines)
-    cas = {one.profile.entity.name for one in certificates.values() if one.profile.kind == "ca"} | retired
+    cas = {one.profile.entity.name for one in certificates.values() if one.profile.kind == "ca"}
     used = in_use(fleet, certificates, existing) if lines else {}
     for line in lines:
         names = existing.ca_names.of(line)
         listed_here = any(line.serial in listed.get(name, ()) for name in names)
-        if line.entity.kind == "ca" or cas.isdisjoint(names) or listed_here:
+        if line.entity.kind == "ca" or line.ca == SELF_SIGNED or listed_here:
             continue
         decision = certificates.get(line.entity)
-        gone = not retired.isdisjoint(names) or _is_replaced(line, used.get(line.entity), decision)
-        if why := why_revoked(line, decision, fleet, existing, gone=gone):
+        has_left = cas.isdisjoint(names)
+        gone = (has_left and not retired.isdisjoint(names)) or _is_replaced(line, used.get(line.entity), decision)
+        why = why_revoked(line, decision, fleet, existing, gone=gone)
+        if why in ("cessation_of_operation", "key_compromise") or (
+            why and not (has_left and retired.isdisjoint(names))
+        ):
             yield RevokedLine(line.ca, line.entity, line.serial, why, fleet.now)
 
 
