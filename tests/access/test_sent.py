@@ -94,6 +94,59 @@ def test_a_secret_that_goes_to_a_further_place_is_a_weakening_by_a_policy_of_any
     assert any(change.what.startswith("who gets the secret") for change in alone) is bool(told)
 
 
+HELD = """version = 1
+[ca.root]
+passphrase = {{ env = "K" }}
+[ca.token]
+key = {{ module = "/m.so", pkcs11 = "pkcs11:token=t;object=o", pin = {{ file = "pin" }} }}
+[server.main]
+ca = "token"
+hosts = ["main.example.com"]
+client_ca = ["root"]
+no_local = true
+passphrase = {{ env = "S" }}
+passphrase_command = "x"
+[user.app]
+[user.bob]
+ca = "root"
+{bob}
+[user.eve]
+ca = "root"
+{eve}
+[policy.certified]
+users = ["bob", "eve"]
+from = ["10.0.0.0/8"]
+databases = ["orders"]
+auth = "cert"
+"""
+GUESSED = "who has the bundle of user.eve, by guessing"
+
+
+@pytest.mark.parametrize(
+    ("source", "whose"),
+    [
+        ('env = "A"', "policy.app-main"),
+        ('env = "K"', "ca.root"),
+        ('file = "pin"', "ca.token"),
+        ('env = "S"', "server.main"),
+        ('env = "OWN"', None),
+    ],
+    ids=["of a method", "of a CA", "the PIN of a token", "of a server", "its own"],
+)
+def test_a_secret_of_something_else_is_no_passphrase_of_a_user(source: str, whose: str | None) -> None:
+    """Who has the bundle can try one word after the other, and nobody sees it."""
+
+    def told(**was: str) -> list[tuple[str, str | None, str | None]]:
+        states = ({"bob": "", "eve": ""} | was, {"bob": "", "eve": ""} | was | {"eve": mine})
+        first, second = (pgtls.loads(HELD.format(**state) + policy("ldap", ONE, "app"), now=NOW) for state in states)
+        changes = [one for one in pgtls.diff(first, second).protection if one.entity == "user.eve"]
+        return [(one.kind, one.before, one.after) for one in changes if one.what.startswith("who gets")]
+
+    mine = f"passphrase = {{ {source} }}"
+    assert told() == ([("weakened", whose, GUESSED)] if whose else [])
+    assert told(eve=mine) == told(bob=mine) == []
+
+
 DNS = "the directory that the DNS names for {} over TLS"
 ISSUER_ONE, ISSUER_TWO = "issuer https://one, validator v", "issuer https://one, issuer https://two, validator v"
 LOGINS: dict[str, tuple[str, str, tuple[str, str, str] | None]] = {

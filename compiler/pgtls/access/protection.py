@@ -14,7 +14,7 @@ from pgtls.access import pretenders
 from pgtls.access.change_words import shown
 from pgtls.access.comparisons import ENTRIES, FIELDS, Effect, Field, ProtectionChange, constraints, limit
 from pgtls.access.outside import outside
-from pgtls.access.sent import logins, secrets
+from pgtls.access.sent import logins, passphrases, secrets
 from pgtls.access.successors import MOST, formers, kinds, pairs, table_of, unclear
 from pgtls.access.trusted import trusted
 from pgtls.fleet.model import Authority
@@ -43,6 +43,7 @@ def protection(old: Side, new: Side) -> tuple[ProtectionChange, ...]:
         *pretenders.ports(old.fleet, new.fleet),
         *pretenders.keys(old.fleet, new.fleet),
         *secrets(old.fleet, new.fleet),
+        *passphrases(old.fleet, new.fleet),
         *logins(old.fleet, new.fleet),
         *_single("lint", old.fleet.lint, new.fleet.lint),
         *_single("state", old.fleet.state, new.fleet.state),

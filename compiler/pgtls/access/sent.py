@@ -1,4 +1,4 @@
-"""Report what servers send to further places after a change of the spec: secrets of methods, and logins.
+"""Report what goes to further places after a change of the spec: secrets of methods, passphrases, and logins.
 
 A build writes the secrets of a method into pg_hba.conf, and the server sends them where the other options say. It does
 so for everyone who tries to log in, whatever the policies admit. An option that is not made for a secret may send it
@@ -7,6 +7,7 @@ in cleartext (``radiusidentifiers``), or tell it to every client (``scope``).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.change_words import shown
@@ -14,13 +15,13 @@ from pgtls.access.comparisons import ProtectionChange
 from pgtls.access.order import demand_of
 from pgtls.access.successors import formers, hosts
 from pgtls.hba.ways import Way, ways, ways_of_secrets
-from pgtls.language.values import Secret
+from pgtls.language.values import Secret, Table
 from pgtls.postgres.methods import SECRET_OPTIONS, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
-    from pgtls.fleet.model import Fleet, Policy, Server
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server
 
 
 def _method(policy: Policy) -> tuple[str, Mapping[str, str]]:
@@ -94,6 +95,45 @@ def _holders(fleet: Fleet) -> Mapping[str, list[_Holder]]:
                 )
                 found.setdefault(value.described, []).extend(holders)
     return found
+
+
+def passphrases(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
+    """Find users whose key is encrypted with a secret of something else: who has their bundle can guess that secret.
+
+    It is known already where some user had it for a passphrase before.
+    """
+    known = {source for user in old.users.values() for source in _sources(user.table)}
+    of_others = {source: entity for fleet in (old, new) for source, entity in _of_others(fleet)}
+    for user in new.users.values():
+        source = next(_sources(user.table), None)
+        if source in of_others and source not in known:
+            holders = of_others[source], f"who has the bundle of {user.entity}, by guessing"
+            yield ProtectionChange("weakened", user.entity, f"who gets the secret {source}", *holders)
+
+
+def _of_others(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    """Yield the sources of all secrets that are not of users, each with what has it."""
+    owners: tuple[Authority | Server | Policy, ...] = (
+        *fleet.cas.values(),
+        *fleet.servers.values(),
+        *fleet.policies.values(),
+    )
+    for owner in owners:
+        yield from ((source, str(owner.entity)) for source in _sources(owner.table))
+    yield from ((source, "the out directory") for source in _sources(fleet.state))
+
+
+def _sources(value: object) -> Iterator[str]:
+    """Yield the sources of the secrets in a table, or in what it contains."""
+    if isinstance(value, Secret):
+        yield value.described
+    elif isinstance(value, Table):
+        for name in type(value).model_fields:
+            yield from _sources(getattr(value, name))
+    elif isinstance(value, Mapping):
+        yield from (source for each in value.values() for source in _sources(each))
+    elif isinstance(value, tuple):
+        yield from (source for each in value for source in _sources(each))
 
 
 # --- logins -----------------------------------------------------------------------------------------------------------

@@ -62,11 +62,12 @@ def hosts(server: Server) -> frozenset[str]:
 
 @cache
 def host(text: str) -> str:
-    """Write a host in one form: an address may be spelled in many ways."""
+    """Write a host in one form: an address may be spelled in many ways, one of IPv4 also within IPv6."""
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         return text.lower()
+    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def _addresses(server: Server) -> frozenset[tuple[str, int]]:

@@ -95,6 +95,9 @@ def _primary(server: Server) -> str:
 def _host(fleet: Fleet, server: Identity, index: int, host: str) -> Iterator[Diagnostic]:
     found = finder(fleet, server)
     if is_address(host):
+        if mapped := getattr(ip_address(host), "ipv4_mapped", None):
+            message = f'"{host}" is the IPv4 address {mapped} in IPv6 form: not all clients take it for that'
+            yield found.fault("PGT107", message, "hosts", index, hint=f'write "{mapped}"')
         return
     if looks := addresses(host) or lookalike(host, HOSTS):
         yield found.fault("PGT114", looks.message, "hosts", index, hint=looks.hint)
