@@ -161,20 +161,17 @@ def _servers(item: pytest.Item) -> list[Installation]:
 
 
 def _outside_of_the_sample(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return what to leave out of a test that is for every server: all but the newest and one other.
+    """Return what to leave out of a test that is for every server: each of its cases runs on one.
 
-    The other is not the same for all tests: together, they run on every server. If a test has several cases, each runs
-    on one of the two.
+    Half of them run on the newest, the others in turn on the rest: together, the tests run on every server.
     """
     if len(_matrix()) < 3 or {one for item in items for one in _servers(item)} != {*_matrix()}:
         return []
     *others, last = _matrix()
-    sample = (others[crc32(test.encode()) % len(others)], last)
-    cases: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        cases.setdefault(_case(item), []).append(item)
-    chosen = {case: sample if len(cases) == 1 else (sample[number % 2],) for number, case in enumerate(cases)}
-    return [item for case, its in cases.items() for item in its if not {*chosen[case]} & {*_servers(item)}]
+    number = crc32(test.encode())
+    sample = (last, others[number // 2 % len(others)])
+    chosen = {case: sample[(number + index) % 2] for index, case in enumerate(dict.fromkeys(map(_case, items)))}
+    return [item for item in items if chosen[_case(item)] not in _servers(item)]
 
 
 def _case(item: pytest.Item) -> str:

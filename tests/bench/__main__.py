@@ -16,6 +16,7 @@ import tempfile
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -259,13 +260,17 @@ class Bench:
     def overlaps(self, counts: Sequence[int] = (14, 50, 200)) -> Iterator[str]:
         """Compare ``check`` of policies with parsing and validating them.
 
-        The policies share one role and their lists of databases overlap.
+        The policies share one role and their lists of databases overlap, or each has a group and an expression.
         """
-        for count in counts:
-            path = self.directory / f"overlapping-{count}.toml"
-            path.write_text(policies.overlapping(count))
+        kinds = (
+            ("of one role on overlapping lists", policies.overlapping),
+            ("of groups and expressions", policies.grouped),
+        )
+        for (words, text), count in product(kinds, counts):
+            path = self.directory / f"{text.__name__}-{count}.toml"
+            path.write_text(text(count))
             commands = {
-                f"parse and validate: {count} policies of one role on overlapping lists": [
+                f"parse and validate: {count} policies {words}": [
                     sys.executable,
                     policies.__file__,
                     str(path),

@@ -62,6 +62,15 @@ def overlapping(policies: int) -> str:
     return HEAD + "\n".join((*_servers(1), *parts))
 
 
+def grouped(policies: int) -> str:
+    """Write a spec with that many policies, each of a user and a group, on a database and those of an expression."""
+    one = (
+        '[user.u{0}]\n[policy.p{0}]\nusers = ["u{0}", "+g{0}"]\ndatabases = ["d{0}", "/^e{0}_"]\n'
+        'from = ["10.0.0.0/8"]\nauth = "scram-sha-256"'
+    )
+    return HEAD + "\n".join((*_servers(1), *(one.format(number) for number in range(policies))))
+
+
 def _servers(count: int) -> Iterator[str]:
     for number in range(count):
         yield f'[server.s{number}]\nhosts = ["s{number}.example.com"]'

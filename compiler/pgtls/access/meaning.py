@@ -144,6 +144,7 @@ class Meaning:
         self._secret = secret_options(policies)
         self._around: list[int] = []
         self._deciding: dict[int, int] = {}
+        self._asked: dict[tuple[int, Transport], tuple[Ask | None, ...]] = {}
         self._accepted: dict[tuple[int, str], Accepted] = {}
 
     def learn(self, classes: Classes) -> None:
@@ -224,8 +225,12 @@ class Meaning:
 
         If the compiler is correct, there is exactly one answer.
         """
-        members = (self.policies[index] for index in indices(deciding))
-        return tuple(dict.fromkeys(_ask(policy, transport, self._secret) for policy in members)) or (None,)
+        key = (deciding, transport)
+        if key not in self._asked:
+            members = (self.policies[index] for index in indices(deciding))
+            found = tuple(dict.fromkeys(_ask(policy, transport, self._secret) for policy in members))
+            self._asked[key] = found or (None,)
+        return self._asked[key]
 
     def accepted(self, deciding: int, role: str) -> Accepted:
         """Return the identities that the deciding policies together accept for a role."""
