@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import pgtls
 from pgtls.access.answers import Side
 from pgtls.access.diff import diff
 from pgtls.certificates.spec_change import certificates
@@ -759,3 +760,28 @@ def test_every_format_has_what_protects(specs: tuple[Path, Path], capsys: pytest
     assert run(["diff", str(old), str(new), "--format", "markdown"]) == 0
     assert "| **weakened** | `server.primary` | ciphers | none | HIGH |" in capsys.readouterr().out
     assert [run(["diff", str(old), str(new), "--fail-on", kind]) for kind in ("weakened", "granted", "any")] == [1] * 3
+
+
+def _crowd(groups: int, others: int, pay: int, roll: int) -> str:
+    """Write a spec in which two policies of one role meet in databases that only expressions name."""
+    spec = 'version = 1\n[ca.root]\n[server.db]\nca = "root"\nhosts = ["localhost"]\npostgres = 17\nno_local = true\n'
+    spec += "[user.carol]\n"
+    policies = [(f"u{n}", f"u{n}", f"db{n}", 0) for n in range(others)]
+    policies += [(f"g{n}", f"+g{n}", f"shared{n}", 0) for n in range(groups)]
+    policies += [(f"c{n}", "carol", f"/^team{n}_", 100 + n) for n in range(6)]
+    policies += [("pay", "carol", "/^pay", pay), ("roll", "carol", "/roll$", roll)]
+    for name, role, database, priority in policies:
+        spec += f"[user.{name}]\n" if name == role else ""
+        spec += f'[policy.{name}]\nusers = ["{role}"]\ndatabases = ["{database}"]\nfrom = ["10.0.0.0/8"]\n'
+        spec += f'priority = {priority}\nauth = "{"reject" if name == "pay" else "scram-sha-256"}"\n'
+    return spec
+
+
+@pytest.mark.parametrize(("groups", "others"), [(3, 3), (45, 20), (20, 101)])
+def test_two_policies_of_a_named_role_change_places_among_many_groups_and_roles(groups: int, others: int) -> None:
+    """Each pair of expressions of one role is looked at, however many groups and roles there are beside it."""
+    old, new = (pgtls.loads(_crowd(groups, others, *order)) for order in ((20, 10), (10, 20)))
+    (change,) = pgtls.diff(old, new).access
+    assert (change.kind, change.roles, change.policies) == ("granted", ("carol",), ("pay", "roll"))
+    (back,) = pgtls.diff(new, old).access
+    assert (back.kind, back.roles) == ("lost", ("carol",))

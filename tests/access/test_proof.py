@@ -152,6 +152,35 @@ def test_a_good_spec_compiles_and_proves_and_each_line_counts(text: str, decisiv
     assert prove(fleet, replace(rules, hba_text=without))
 
 
+MANY = 30
+"""More groups and expressions than the proof combines in every way, with the roles that policies name."""
+
+
+def _of_groups() -> str:
+    """Return a spec in which every second policy rejects; any two may meet, and the order decides."""
+    spec = 'version = 1\n[ca.root]\n[server.main]\nca = "root"\nhosts = ["db.example.com"]\nno_local = true\n'
+    for number in range(MANY):
+        spec += f'[user.u{number}]\n[policy.p{number}]\nusers = ["+g{number}", "u{number}"]\npriority = {number}\n'
+        spec += f'databases = ["/^e{number}", "d{number % 3}"]\nfrom = ["10.{number % 2}.0.0/16", "10.2.0.0/16"]\n'
+        spec += 'auth = "reject"\n' if number % 2 else 'auth = "scram-sha-256"\n'
+    return spec
+
+
+@pytest.mark.parametrize("moved", [0, 7, 14, 21, MANY - 1])
+def test_of_many_groups_and_expressions_a_line_in_the_wrong_place_is_found(moved: int) -> None:
+    """Each pair of them is looked at, so the line that must come first has to."""
+    fleet = pgtls.loads(_of_groups()).usable().fleet
+    rules, _ = compile_rules(fleet, fleet.servers["main"])
+    assert rules is not None
+    assert prove(fleet, rules) == ()
+    lines = [line for line in rules.hba_text.splitlines() if line.startswith("host")]
+    own = [line for line in lines if f'+"g{moved}",' in line]
+    others = [line for line in lines if line not in own]
+    assert own
+    for wrong in ([*own, *others], [*others, *own], others):
+        assert wrong == lines or prove(fleet, replace(rules, hba_text="\n".join(wrong) + "\n"))
+
+
 def test_whether_an_unknown_member_of_a_group_is_in_another_is_not_known() -> None:
     rules, found = compiled(_local(BOOKS))
     assert rules is None

@@ -165,8 +165,8 @@ class Classes:
         found: dict[tuple[Bits, str | None, int], list[str]] = {}
         for known, members in alike.items():
             together = 2 if in_pairs or known.certain == every else 1
-            for bits in self._possible(known, doubtful, together):
-                found.setdefault((bits, known.own, together), []).extend(members)
+            for bits, of_databases in self._possible(known, doubtful, together):
+                found.setdefault((bits, known.own, of_databases), []).extend(members)
         return tuple(RoleClass(tuple(members), *key) for key, members in found.items())
 
     def _known_of(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> _Known:
@@ -174,19 +174,26 @@ class Classes:
         own = name if self._compares_names and name in self._database_names else None
         return _Known(certain, tuple(inside), self._as_declared(name, certain, doubtful), own)
 
-    def _possible(self, known: _Known, doubtful: Mapping[Role, Bits], together: int) -> Iterator[Bits]:
-        """Yield the bits of a role, one for each possible state of the unknown facts about it."""
+    def _possible(self, known: _Known, doubtful: Mapping[Role, Bits], together: int) -> Iterator[tuple[Bits, int]]:
+        """Yield the bits of a role, one for each possible state of the unknown facts about it.
+
+        With them, yield how many unknown facts at once to check of its databases: pairs, but of a role that policies
+        name and that is in all of very many groups, each alone.
+        """
         if not doubtful:
-            yield known.certain
+            yield known.certain, 2
             return
         inside = dict(zip(doubtful, known.inside, strict=True))
         sure = reduce(or_, (doubtful[term] for term, member in inside.items() if member), known.certain)
         unsure = [term for term, member in inside.items() if member is None]
-        for chosen in dict.fromkeys(map(self._closed, _subsets(unsure, together))):
-            if all(inside.get(term) is not False for term in chosen):
-                yield reduce(or_, (doubtful[term] for term in chosen if term in doubtful), sure)
+        states: dict[frozenset[Role], int] = {}
+        for chosen in _subsets(unsure, together):
+            states.setdefault(self._closed(chosen), 1 if together < 2 and len(chosen) > _EXHAUSTIVE else 2)
+        for members, of_databases in states.items():
+            if all(inside.get(term) is not False for term in members):
+                yield reduce(or_, (doubtful[term] for term in members if term in doubtful), sure), of_databases
         if known.declared is not None:
-            yield known.declared
+            yield known.declared, 2
 
     def _as_declared(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Bits | None:
         """Return the bits of a role of which the two specs say different things, as each says them."""
