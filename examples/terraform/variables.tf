@@ -16,6 +16,6 @@ variable "deploy" {
   # A new directory that only root can open, and nothing of it remains. `-o` gives the copies to root, not to the owner of the originals.
   default = <<-EOT
     tar -C "$DIRECTORY" -cf - . | ssh "root@$SERVER" \
-        'd=$(mktemp -d) && trap "rm -rf $d" EXIT && trap "exit 1" HUP INT TERM && tar -C "$d" -xof - && sh "$d/install.sh"'
+        'd=$(mktemp -d) && trap "rm -rf \"\$d\"" EXIT && trap "exit 1" HUP INT TERM && tar -C "$d" -xof - && sh "$d/install.sh"'
   EOT
 }

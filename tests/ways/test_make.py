@@ -21,14 +21,20 @@ NOW = "2026-01-01T00:00:00Z"
 DUE = "2026-02-15T00:00:00Z"
 """In the renewal window of the primary, whose certificate lives 60 days, and of nothing else."""
 PGTLS = f"{sys.executable} -E -m pgtls"
+DEPLOY = """#!/bin/sh
+echo "asked $1"
+diff -r "$2" "there/$1" >/dev/null 2>&1 && exit
+echo "deploy $1"
+test -s "$2/server.crt" && mkdir -p there && rm -rf "there/$1" && cp -r "$2" "there/$1"
+"""
 
 
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
-    """A copy of the examples with a deploy script that only says what it was asked."""
+    """A copy of the examples with a deploy script that says where it changed something, as install.sh does."""
     directory = tmp_path / "make"
     shutil.copytree(ROOT / "examples" / "make", directory)
-    (directory / "deploy").write_text('#!/bin/sh\necho "deploy $1"\ntest -s "$2/server.crt"\n')
+    (directory / "deploy").write_text(DEPLOY)
     return directory
 
 
@@ -56,11 +62,10 @@ def deployed(lines: list[str]) -> list[str]:
 def times(directory: Path) -> dict[str, tuple[int, bytes]]:
     """Every compiled file with its modification time and content; the manifest's time is that of the last build.
 
-    ``.pgtls/memory`` has the digest of the manifest, and ``.deployed`` is of make.
+    ``.pgtls/memory`` has the digest of the manifest.
     """
     builds = {"manifest.json", "memory"}
     files = (path for path in (directory / "out").rglob("*") if path.is_file() and path.name not in builds)
-    files = (path for path in files if path.parent.name != ".deployed")
     return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
@@ -137,9 +142,7 @@ def test_a_server_that_there_is_not_is_an_error_of_make_and_one_that_there_is_is
     said = "No rule to make target 'out/servers/typo/server.crt'"
     assert deployed(make(here, "SERVERS=replica")) == ["replica"]
     for expected in (["primary"], []):
-        lines = make(here, "SERVERS=primary typo", "DEPLOY=echo deploy", status=2, says=said)
-        assert [line.split()[1] for line in lines if line.startswith("deploy ")] == expected
-        assert not (here / "out/.deployed/typo").exists()
+        assert deployed(make(here, "SERVERS=primary typo", status=2, says=said)) == expected
     assert deployed(make(here)) == []
 
 
@@ -208,8 +211,8 @@ def test_a_rule_of_ones_own_runs_on_a_real_change_of_its_file_only(here: Path) -
 
 def test_a_failed_deployment_is_tried_again(here: Path) -> None:
     script = (here / "deploy").read_text()
-    (here / "deploy").write_text('#!/bin/sh\ntest "$1" = primary\n')
-    make(here, "--keep-going", status=2)
+    (here / "deploy").write_text(script.replace("echo", '[ "$1" = primary ] || exit 1\necho', 1))
+    assert deployed(make(here, status=2)) == ["primary"]
     (here / "deploy").write_text(script)
     assert deployed(make(here)) == ["replica"]
 
@@ -225,8 +228,8 @@ def test_what_another_build_changes_during_a_deployment_is_deployed_by_the_next_
     assert deployed(make(here)) == []
 
 
-def test_a_make_during_the_deployment_of_another_deploys_nothing_and_marks_nothing(here: Path) -> None:
-    """The other one would mark as deployed what this one has built meanwhile."""
+def test_a_make_during_the_deployment_of_another_deploys_nothing(here: Path) -> None:
+    """What the other one installs may be older, and would come last."""
     script = (here / "deploy").read_text()
     narrow = "sed -i.bak s,10.0.0.0/8,10.9.0.0/16, users/report.toml"
     again = f"env -u MAKEFLAGS -u MAKELEVEL make 'PGTLS={PGTLS}' SERVERS=replica >second 2>&1; echo second $?"
@@ -236,66 +239,74 @@ def test_a_make_during_the_deployment_of_another_deploys_nothing_and_marks_nothi
     assert "second 2" in lines
     said = (here / "second").read_text()
     assert "built out" in said
-    assert "replica: another make deploys it; if none runs, rmdir out/.deployed/.replica.lock" in said
+    assert "replica: another make deploys it; if none runs, rmdir .replica.lock" in said
     (here / "deploy").write_text(script)
     assert deployed(make(here)) == ["replica"]
     assert deployed(make(here)) == []
 
 
-def test_a_make_that_is_killed_leaves_a_server_without_a_mark(here: Path) -> None:
+def test_a_make_that_is_killed_leaves_a_lock_that_says_so(here: Path) -> None:
     make(here)
     edit(here / "users/report.toml", "10.0.0.0/8", "10.9.0.0/16")
-    script = (here / "deploy").read_text()
-    (here / "deploy").write_text("#!/bin/sh\nkill -9 $PPID\n")
+    (here / "deploy").write_text('#!/bin/sh\n[ "$1" != replica ] || kill -9 $PPID\n')
     make(here, status=2)
-    edit(here / "users/report.toml", "10.9.0.0/16", "10.0.0.0/8")
-    (here / "deploy").write_text(script)
-    make(here, status=2, says="another make deploys it")
-    (here / "out/.deployed/.replica.lock").rmdir()
-    assert deployed(make(here)) == ["replica"], "although its files are those that were deployed first"
-
-
-def test_a_clock_that_was_fast_hides_no_change(here: Path) -> None:
-    make(here)
-    for mark in (here / "out/.deployed").iterdir():
-        os.utime(mark, ns=(mark.stat().st_mtime_ns + 10**13, mark.stat().st_mtime_ns + 10**13))
-    edit(here / "users/report.toml", "10.0.0.0/8", "10.9.0.0/16")
+    (here / "deploy").write_text(DEPLOY)
+    make(here, status=2, says="replica: another make deploys it; if none runs, rmdir .replica.lock")
+    (here / ".replica.lock").rmdir()
     assert deployed(make(here)) == ["replica"]
-    assert deployed(make(here)) == []
 
 
-def test_files_that_are_newer_than_their_deployment_are_deployed_whatever_is_in_them(here: Path) -> None:
-    """Somebody deployed a change without make, as the build says, and took it back."""
+def test_every_make_asks_every_server_what_it_has(here: Path) -> None:
+    """A change came there by other means and was taken back; or the server, or the out directory, was restored."""
     make(here)
+    backup = shutil.copytree(here / "out", here / "backup", copy_function=shutil.copy2)
+    assert [line for line in make(here) if line.startswith("asked")] == ["asked primary", "asked replica"]
     wide = here / "users/report.toml"
     edit(wide, "10.0.0.0/8", "0.0.0.0/0")
-    subprocess.run([*PGTLS.split(), "build"], cwd=here, env=ENVIRONMENT | {"PGTLS_NOW": NOW}, check=True)
-    edit(wide, "0.0.0.0/0", "10.0.0.0/8")
     assert deployed(make(here)) == ["replica"]
-    assert deployed(make(here)) == []
+    edit(wide, "0.0.0.0/0", "10.0.0.0/8")
+    shutil.rmtree(here / "out")
+    backup.rename(here / "out")
+    assert deployed(make(here)) == ["replica"]
+    shutil.rmtree(here / "there/primary")
+    assert deployed(make(here)) == ["primary"]
 
 
 def test_no_commit_says_what_was_deployed(here: Path) -> None:
-    """The marks are in the out directory: a revert, or a link that somebody committed, changes none."""
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.com"]
+
+    def run(*words: str) -> str:
+        made = subprocess.run([*git, *words], cwd=here, check=True, capture_output=True, text=True, env=ENVIRONMENT)
+        return made.stdout
+
     make(here)
     for words in (("init", "-q"), ("add", "."), ("commit", "-qm", "first")):
-        subprocess.run([*git, *words], cwd=here, check=True, capture_output=True, env=ENVIRONMENT)
+        run(*words)
     edit(here / "users/report.toml", "10.0.0.0/8", "0.0.0.0/0")
     assert deployed(make(here)) == ["replica"]
-    for words in (("add", "."), ("commit", "-qm", "wide")):
-        subprocess.run([*git, *words], cwd=here, check=True, capture_output=True, env=ENVIRONMENT)
-    names = subprocess.run([*git, "ls-files"], cwd=here, check=True, capture_output=True, text=True, env=ENVIRONMENT)
-    assert "pgtls.lock" in names.stdout
-    assert "deployed" not in names.stdout
-    subprocess.run([*git, "revert", "--no-edit", "HEAD"], cwd=here, check=True, capture_output=True, env=ENVIRONMENT)
+    there = shutil.copytree(here / "there", here.parent / "there")
+    for words in (("add", "."), ("commit", "-qm", "wide"), ("revert", "--no-edit", "HEAD")):
+        run(*words)
+    shutil.rmtree(here / "there")
+    there.rename(here / "there")  # no commit takes back what a server has
     assert deployed(make(here)) == ["replica"]
+
+
+@pytest.mark.parametrize("what", ["link", "directory"])
+def test_what_somebody_commits_in_the_place_of_a_lock_is_left_alone(here: Path, what: str) -> None:
+    make(here)
+    key = (here / "out/ca/servers/ca.key").read_bytes()
+    if what == "link":
+        (here / ".replica.lock").symlink_to("out/ca/servers/ca.key")
+    else:
+        (here / ".replica.lock").mkdir()
+    make(here, status=2, says="replica: another make deploys it")
+    assert (here / "out/ca/servers/ca.key").read_bytes() == key
 
 
 def test_a_server_that_is_down_keeps_nothing_from_the_others(here: Path) -> None:
     (here / "deploy").write_text('#!/bin/sh\necho "deploy $1"\ntest "$1" != primary\n')
     assert deployed(make(here, status=2)) == ["primary", "replica"]
-    assert deployed(make(here, status=2)) == ["primary"]
 
 
 def test_two_fleets_are_built_side_by_side(here: Path) -> None:
