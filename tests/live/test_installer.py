@@ -562,7 +562,8 @@ def test_a_process_that_is_not_the_server_is_not_reloaded(one: Server, tmp_path:
     assert before != contents(one.data)
     # No process has the number: it may be one of another container, or the server crashed.
     third = build(tmp_path, one, "third.example.com") / "servers" / "main"
-    assert "If it runs in another container, reload it there" in install(third, one).done()
+    for _ in range(2):
+        assert "If it runs in another container, reload it there" in install(third, one).done()
     (one.data / "postmaster.pid").unlink()
     one.start()
     assert "third.example.com" in served(one)
