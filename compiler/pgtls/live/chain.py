@@ -98,8 +98,8 @@ def covers(certificate: Certificate, host: str) -> bool:
     """
     name = host.lower().rstrip(".")
     found = {entry.partition(":")[2].lower() for entry in certificate.names}
-    kinds = ("DNS:", "IP:") if is_address(name) else ("DNS:",)
-    if not any(entry.startswith(kinds) for entry in certificate.names) and (shown := common_name(certificate.subject)):
+    kind = "IP:" if is_address(name) else "DNS:"
+    if not any(entry.startswith(kind) for entry in certificate.names) and (shown := common_name(certificate.subject)):
         found.add(shown.lower())
     return name in found or any(
         entry.startswith("*.") and name.partition(".")[2] == entry[2:] and name.partition(".")[0] for entry in found

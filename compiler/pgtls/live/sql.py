@@ -171,7 +171,7 @@ def parameters(login: Login, address: Address, crl: str = NO_FILE) -> dict[str, 
         "application_name": "pgtls verify",
         "connect_timeout": str(_TIMEOUT),
         "client_encoding": "UTF8",
-        "options": f"-c statement_timeout={_TIMEOUT}s",
+        "options": f"-c statement_timeout={_TIMEOUT}s -c DateStyle=ISO",
         **files,
     }
 
@@ -196,7 +196,7 @@ def ask(login: Login, address: Address, lists: bytes) -> Shown | str:
         return f"it did not answer all queries within {_PATIENCE} seconds"
     except psycopg.Error as error:
         return _said(str(error))
-    except (AttributeError, IndexError, TypeError, ValueError):  # rows that no PostgreSQL returns
+    except (AttributeError, IndexError, NotImplementedError, TypeError, ValueError):  # rows that no PostgreSQL returns
         return "it answers queries as no PostgreSQL does"
 
 
