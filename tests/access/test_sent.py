@@ -119,7 +119,7 @@ from = ["10.0.0.0/8"]
 databases = ["orders"]
 auth = "cert"
 """
-GUESSED = "who has the bundle of user.eve, by guessing"
+GUESSED = "who has the files of user.eve, by guessing"
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,11 @@ GUESSED = "who has the bundle of user.eve, by guessing"
         ('env = "A"', "policy.app-main"),
         ('env = "K"', "ca.root"),
         ('file = "pin"', "ca.token"),
+        ('file = "./x/..//pin"', "ca.token"),
         ('env = "S"', "server.main"),
         ('env = "OWN"', None),
     ],
-    ids=["of a method", "of a CA", "the PIN of a token", "of a server", "its own"],
+    ids=["of a method", "of a CA", "the PIN of a token", "the same file", "of a server", "its own"],
 )
 def test_a_secret_of_something_else_is_no_passphrase_of_a_user(source: str, whose: str | None) -> None:
     """Who has the bundle can try one word after the other, and nobody sees it."""
@@ -145,6 +146,14 @@ def test_a_secret_of_something_else_is_no_passphrase_of_a_user(source: str, whos
     mine = f"passphrase = {{ {source} }}"
     assert told() == ([("weakened", whose, GUESSED)] if whose else [])
     assert told(eve=mine) == told(bob=mine) == []
+
+
+def test_a_secret_of_a_ca_is_no_passphrase_of_a_server() -> None:
+    first, second = (
+        pgtls.loads(HELD.format(bob="", eve="").replace('"S"', source), now=NOW) for source in ('"S"', '"K"')
+    )
+    (change,) = (one for one in pgtls.diff(first, second).protection if one.what.startswith("who gets"))
+    assert (change.kind, change.entity, change.before) == ("weakened", "server.main", "ca.root")
 
 
 DNS = "the directory that the DNS names for {} over TLS"

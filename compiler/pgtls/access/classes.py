@@ -35,7 +35,7 @@ _EXHAUSTIVE = 6
 
 With more unknown facts, only these combinations are checked: each pair, none, and all.
 """
-_MOST_PAIRS = 5_000
+_MOST_PAIRS = 20_000
 """The largest number of such pairs, over all roles that policies name: with more, only each fact alone, none, and all.
 
 Pairs are always checked for a role that no policy names.

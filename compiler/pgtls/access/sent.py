@@ -21,7 +21,7 @@ from pgtls.postgres.methods import SECRET_OPTIONS, is_secret
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pgtls.fleet.model import Authority, Fleet, Policy, Server
+    from pgtls.fleet.model import Authority, Fleet, Policy, Server, User
 
 
 def _method(policy: Policy) -> tuple[str, Mapping[str, str]]:
@@ -98,35 +98,38 @@ def _holders(fleet: Fleet) -> Mapping[str, list[_Holder]]:
 
 
 def passphrases(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
-    """Find users whose key is encrypted with a secret of something else: who has their bundle can guess that secret.
+    """Find keys of users and servers that a secret of something else encrypts: who has the files can guess it.
 
-    It is known already where some user had it for a passphrase before.
+    It is known already where the passphrase of some user, or of some server, was that secret before.
     """
-    known = {source for user in old.users.values() for source in _sources(user.table)}
-    of_others = {source: entity for fleet in (old, new) for source, entity in _of_others(fleet)}
-    for user in new.users.values():
-        source = next(_sources(user.table), None)
-        if source in of_others and source not in known:
-            holders = of_others[source], f"who has the bundle of {user.entity}, by guessing"
-            yield ProtectionChange("weakened", user.entity, f"who gets the secret {source}", *holders)
+    servers = {source: entity for fleet in (old, new) for source, entity in _held(fleet.servers.values())}
+    others = {source: entity for fleet in (old, new) for source, entity in _of_neither(fleet)}
+    for before, after, of_others in (
+        (old.users.values(), new.users.values(), servers | others),
+        (old.servers.values(), new.servers.values(), others),
+    ):
+        known = {source for source, _ in _held(before)}
+        for source, entity in _held(after):
+            if source in of_others and source not in known:
+                holders = of_others[source], f"who has the files of {entity}, by guessing"
+                yield ProtectionChange("weakened", entity, f"who gets the secret {source}", *holders)
 
 
-def _of_others(fleet: Fleet) -> Iterator[tuple[str, str]]:
-    """Yield the sources of all secrets that are not of users, each with what has it."""
-    owners: tuple[Authority | Server | Policy, ...] = (
-        *fleet.cas.values(),
-        *fleet.servers.values(),
-        *fleet.policies.values(),
-    )
+def _of_neither(fleet: Fleet) -> Iterator[tuple[str, str]]:
+    """Yield the sources of the secrets that are neither of users nor of servers, each with what has it."""
+    yield from _held((*fleet.cas.values(), *fleet.policies.values()))
+    yield from ((source, "the out directory") for source in _sources(fleet.state))
+
+
+def _held(owners: Iterable[Authority | Server | Policy | User]) -> Iterator[tuple[str, str]]:
     for owner in owners:
         yield from ((source, str(owner.entity)) for source in _sources(owner.table))
-    yield from ((source, "the out directory") for source in _sources(fleet.state))
 
 
 def _sources(value: object) -> Iterator[str]:
     """Yield the sources of the secrets in a table, or in what it contains."""
     if isinstance(value, Secret):
-        yield value.described
+        yield value.normalized
     elif isinstance(value, Table):
         for name in type(value).model_fields:
             yield from _sources(getattr(value, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
@@ -275,6 +276,13 @@ class Secret(Table):
         found = self.model_copy()
         found._directory = directory
         return found
+
+    @property
+    def normalized(self) -> str:
+        """The source in words that are the same however its path is spelled."""
+        if self.file is None:
+            return self.described
+        return f"from file {_one_word(posixpath.normpath(posixpath.join(self._directory, self.file)))}"
 
     @property
     def described(self) -> str:
