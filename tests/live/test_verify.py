@@ -28,6 +28,7 @@ from pgtls.live.handshake import Reply
 from pgtls.live.run import loaded
 from pgtls.live.sql import Session, Shown
 from pgtls.live.survey import Survey
+from pgtls.output.postgresql_conf import read_fragment
 from pgtls.state.lock import read
 from support.authority import Authority
 from support.building import Place
@@ -234,6 +235,19 @@ def test_an_address_that_is_none_is_not_that_of_the_client(
 
     monkeypatch.setattr(Survey, "of", lying)
     assert by_name(seen(site.place, site.server.port))["access"].outcome == "differs"
+
+
+@pytest.mark.parametrize(("source", "fault"), [("configuration file", []), ("command line", ["setting ssl_ciphers"])])
+def test_a_setting_of_the_command_line_is_not_what_a_file_says(source: str, fault: list[str], site: Site) -> None:
+    compiled = read_fragment(site.read("pgtls.conf").decode())
+    rows = {
+        "pg_settings": [("ssl_ciphers", "ALL:eNULL", "ALL:eNULL", False, source)],
+        "pg_file_settings where applied": [("ssl_ciphers", compiled["ssl_ciphers"])],
+    }
+    shown = sql.read(Other(rows), "app")
+    assert [
+        name for name in judged(site, replace(shown, roles=None, databases=None)) if name == "setting ssl_ciphers"
+    ] == fault
 
 
 def test_a_database_without_an_encoding_is_read_like_any(place: Place) -> None:

@@ -284,7 +284,11 @@ join pg_catalog.pg_roles of on of.oid = pg_auth_members.roleid
 _ERRORS = (
     "select sourcefile, sourceline, error from pg_catalog.pg_file_settings where error is not null and not applied"
 )
-_SETTINGS = "select name, setting, pg_catalog.current_setting(name), pending_restart from pg_catalog.pg_settings"
+_SETTINGS = """
+select name, setting, pg_catalog.current_setting(name), pending_restart, source from pg_catalog.pg_settings
+"""
+_ABOVE_FILES = ("command line", "environment variable", "override")
+"""The sources of a setting before which no line of a file counts, although pg_file_settings says that it applies."""
 _WRITTEN = "select name, setting from pg_catalog.pg_file_settings where applied"
 _RULES = """
 select line_number, type, database, user_name, address, netmask, auth_method, options, error
@@ -312,7 +316,10 @@ def _settings(asker: _Asker) -> dict[str, Setting] | None:
     for name, value in asker.rows("lines of settings", _WRITTEN) or ():
         written[name] = (*written.get(name, ()), value)
     asker.untried.pop("lines of settings", None)
-    return {name: Setting(value, shown, pending, written.get(name, ())) for name, value, shown, pending in rows}
+    return {
+        name: Setting(value, shown, pending, () if source in _ABOVE_FILES else written.get(name, ()))
+        for name, value, shown, pending, source in rows
+    }
 
 
 def _digests(asker: _Asker, settings: Mapping[str, Setting] | None) -> dict[str, str] | None:
