@@ -240,7 +240,7 @@ def test_an_address_that_is_none_is_not_that_of_the_client(
 @pytest.mark.parametrize(("source", "fault"), [("configuration file", []), ("command line", ["setting ssl_ciphers"])])
 def test_a_setting_of_the_command_line_is_not_what_a_file_says(source: str, fault: list[str], site: Site) -> None:
     compiled = read_fragment(site.read("pgtls.conf").decode())
-    rows = {
+    rows: dict[str, list[tuple[Any, ...]]] = {
         "pg_settings": [("ssl_ciphers", "ALL:eNULL", "ALL:eNULL", False, source)],
         "pg_file_settings where applied": [("ssl_ciphers", compiled["ssl_ciphers"])],
     }
