@@ -101,11 +101,10 @@ def by_owner(
             continue
         decision = certificates.get(line.entity)
         has_left = cas.isdisjoint(names)
-        gone = (has_left and not retired.isdisjoint(names)) or _is_replaced(line, used.get(line.entity), decision)
+        signs = not has_left or not retired.isdisjoint(names)
+        gone = (has_left and signs) or _is_replaced(line, used.get(line.entity), decision)
         why = why_revoked(line, decision, fleet, existing, gone=gone)
-        if why in ("cessation_of_operation", "key_compromise") or (
-            why and not (has_left and retired.isdisjoint(names))
-        ):
+        if why and (signs or why != "superseded"):
             yield RevokedLine(line.ca, line.entity, line.serial, why, fleet.now)
 
 
