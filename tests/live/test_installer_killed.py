@@ -140,8 +140,10 @@ class Stub:
         return Installed(run.returncode, run.stdout, run.stderr)
 
     def reset(self, original: Path) -> None:
-        shutil.rmtree(self.data)
-        subprocess.run(["cp", "-a", original, self.data], check=True)
+        """Bring a copy back, into the same directory: it is where the stub runs."""
+        for path in self.data.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        subprocess.run(["cp", "-a", f"{original}/.", self.data], check=True)
 
     def copy(self, name: str) -> Path:
         subprocess.run(["cp", "-a", self.data, self.home / name], check=True)
