@@ -177,8 +177,12 @@ def test_a_byte_order_mark_is_part_of_the_first_token() -> None:
     assert (found.line, found.column) == (1, 1)
 
 
-def test_a_line_ends_at_a_nul() -> None:
-    assert error("local all all\0 trust").message == "end-of-line before authentication method"
+def test_a_line_ends_at_a_nul_and_from_14_on_the_next_line_is_lost_too() -> None:
+    assert error("local all all\0 trust", 13).message == "end-of-line before authentication method"
+    for version in (14, 19):
+        found = error("host all all all trust\n# a\0b\nhost all all all reject", version)
+        assert found.message == "a NUL: the server takes lines that follow for a part of this one"
+        assert (found.line, found.column) == (2, 4)
 
 
 def test_bytes_that_are_no_utf_8_are_kept() -> None:

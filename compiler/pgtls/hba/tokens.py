@@ -144,7 +144,7 @@ def _logical_lines(text: str, version: int, file: str) -> Iterator[Logical]:
     starts, first = [0], 1
     for number, physical in enumerate(text.split("\n"), start=1):
         # C strings end at a NUL, and the carriage returns before a line feed are stripped.
-        piece = physical.partition("\0")[0].rstrip("\r")
+        piece = (physical if version >= 14 else physical.partition("\0")[0]).rstrip("\r")
         if version >= 14 and piece.endswith("\\"):
             parts.append(piece[:-1])
             starts.append(starts[-1] + len(parts[-1]))
@@ -184,6 +184,9 @@ def _fields(logical: Logical, version: int, files: Files, depth: int) -> tuple[t
     if version == 13 and size(logical.text) + 1 >= _LONGEST_LINE:
         raise _Refused("authentication file line too long", logical.place(0))
     text = logical.text
+    if "\0" in text:  # pg_get_line_append looks for the line feed in a C string (src/common/pg_get_line.c)
+        place = logical.place(text.index("\0"))
+        raise _Refused("a NUL: the server takes lines that follow for a part of this one", place)
     match = (_TOKEN if version < 19 else _TOKEN_19).match
     may_be_too_long = version < 16 and len(text) * 4 > _LONGEST_TOKEN
     fields: list[tuple[Token, ...]] = []
