@@ -156,6 +156,19 @@ def test_no_ca_takes_the_key_of_another_and_signs_crls_in_its_name(place: Place,
     fresh.build(spec, asked=Asked(ca_keys=keys))
 
 
+def test_a_key_that_is_copied_without_its_certificate_is_known_when_it_is_opened(place: Place) -> None:
+    place.build(RENAMED.format(name="people", offline=""))
+    place.file("ca/humans").mkdir(mode=0o700)
+    shutil.copy(place.file("ca/people/ca.key"), place.file("ca/humans/ca.key"))
+    before = place.state()
+    agreed = Asked(accept_outage=True, allow_revoke=True)
+    with pytest.raises(Rejected, match=r"PGT584: the key of ca\.humans is that of ca\.people: the key of a CA"):
+        place.build(RENAMED.format(name="humans", offline=""), asked=agreed)
+    assert place.state() == before
+    place.file("ca/humans/ca.key").unlink()
+    place.build(RENAMED.format(name="humans", offline=""), asked=agreed)
+
+
 GIVEN_UP = """version = 1
 [ca.own]
 [server.db]

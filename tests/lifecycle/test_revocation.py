@@ -314,6 +314,48 @@ def test_a_key_from_elsewhere_whose_certificate_revoked_lists_needs_another_one(
     assert serial(place, "user.alice") != first
 
 
+LISTED_FIRST = pytest.mark.parametrize("first", [True, False], ids=["listed before", "listed in the same build"])
+
+
+@LISTED_FIRST
+def test_a_serial_number_in_revoked_hides_no_stolen_key(place: Place, first: bool) -> None:
+    """The certificate may be on the CRL already when somebody says that its key is stolen."""
+    request(place, "alice.csr")
+    stolen = (place.directory / "alice.csr").read_bytes()
+    place.build(spec(alice=OF_A_REQUEST))
+    number = serial(place, "user.alice")
+    request(place, "alice.csr")
+    dated = f"{OF_A_REQUEST}revoke_before = 2026-01-02\n"
+    by_number = spec(alice=OF_A_REQUEST).replace("[ca.inner]\n", f'[ca.inner]\nrevoked = ["{number}"]\n')
+    if first:
+        place.build(by_number, now=NOW + DAY)
+    place.build(by_number.replace(OF_A_REQUEST, dated), now=NOW + 2 * DAY)
+    place.build(spec(alice=OF_A_REQUEST), now=NOW + 3 * DAY)
+    assert number in listed(place, "inner")
+    (place.directory / "alice.csr").write_bytes(stolen)
+    with pytest.raises(Rejected, match=r"PGT574: the key of user\.alice is one whose certificate"):
+        place.build(now=NOW + 4 * DAY)
+
+
+@LISTED_FIRST
+def test_a_serial_number_in_revoked_frees_no_name(place: Place, first: bool) -> None:
+    place.build(spec())
+    number = serial(place, "user.bob")
+    cas = f'[ca.root]\n[ca.people]\n[ca.inner]\nissuer = "people"\nrevoked = ["{number}"]\n'
+    if first:
+        place.build(spec(cas=cas), now=NOW + DAY)
+    planned = place.build(spec(cas=cas, bob=None), now=NOW + 2 * DAY)
+    assert [one.reason for one in planned.plan.steps if one.reason.endswith(f"certificate {number}")] == [
+        f"it is no longer in the spec: certificate {number}"
+    ]
+    assert {one.reason for one in locks.read(place.lock).revoked if one.serial == number} == {
+        "unspecified",
+        "cessation_of_operation",
+    }
+    assert number in listed(place, "inner")
+    assert steps(place.plan(now=NOW + 2 * DAY)) == []
+
+
 INTERMEDIATE = '[ca.root]\n[ca.people]\n{revoked}[ca.inner]\nissuer = "people"\n'
 
 

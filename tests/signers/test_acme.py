@@ -264,7 +264,9 @@ def test_a_program_publishes_records_and_removes_them(
 
 def test_a_program_may_publish_files(place: Place, www: tuple[Path, int], road: Road) -> None:
     path = place.directory / "web.sh"
-    path.write_text(f'#!/bin/sh\ncd {www[0]}\ncase $1 in present) printf %s "$3" > "$2" ;; cleanup) rm -- "$2" ;; esac\n')
+    path.write_text(
+        f'#!/bin/sh\ncd {www[0]}\ncase $1 in present) printf %s "$3" > "$2" ;; cleanup) rm -- "$2" ;; esac\n'
+    )
     path.chmod(0o755)
     place.build(written(road.url, www[0], '{ command = ["./web.sh"], type = "http-01" }'), now=now())
     assert place.file("servers/db/server.crt").exists()

@@ -109,7 +109,8 @@ def _taken(
         if isinstance(one := decision.found.certificate, Certificate)
     }
     yield from lock_changes.faults(fleet, existing, others, here, allowed=asked.allow_revoke)
-    losing = {*(line.entity for line in revoked), *newly_listed(crls, existing)} - others
+    fresh = (line.entity for line in revoked if (line.ca, line.serial) not in existing.lock.revocations)
+    losing = {*fresh, *newly_listed(crls, existing)} - others
     deleted, left = keys_deleted(existing, fleet, certificates), sorted(retired_cas.leaving(fleet, existing))
     yield from mass_revocation(losing, deleted, left, allowed=asked.allow_revoke)
 

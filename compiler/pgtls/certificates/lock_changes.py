@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from pgtls.certificates.revocation import is_listed
 from pgtls.diagnostics import Diagnostic
-from pgtls.language.words import listed
+from pgtls.language import words
 from pgtls.pki.model import RevocationList
 from pgtls.state.lock import RevokedLine
 
@@ -68,7 +69,8 @@ def revoked_by_others(
     ``fresh`` are the revocations of this build, ``listed`` the serial numbers in the spec, by NAME of the CA.
     """
     drift, lock = existing.drift, existing.whole_lock
-    issued = [line for line in lock.alive(now) if (line.ca, line.serial) in drift.issued]
+    unknown = (line for line in lock.alive(now) if (line.ca, line.serial) in drift.issued)
+    issued = [line for line in unknown if not is_listed(line, existing, listed)]
     because = (one.entity for one in owners(issued) if one.reason != "key_compromise")
     known = [line for key in drift.revoked - drift.issued if (line := lock.by_serial.get(key))]
     meant = {(one.ca, one.serial) for one in (*fresh, *owners(known))}
@@ -108,7 +110,7 @@ def faults(
         yield Diagnostic(
             "PGT542",
             "the lock has lines that no build into this out directory wrote, "
-            f"and they would revoke certificates of {listed(sorted(revoked))}",
+            f"and they would revoke certificates of {words.listed(sorted(revoked))}",
             hint="read who added them in the lock's history; if they are meant, "
             "or if the out directory was restored from a backup, say --allow-revoke",
         )
@@ -132,4 +134,4 @@ def altered_lines(lines: Collection[IssuedLine]) -> Diagnostic:
 
 
 def _some(lines: Collection[IssuedLine]) -> str:
-    return listed([f"{line.entity} (serial {line.serial})" for line in lines])
+    return words.listed([f"{line.entity} (serial {line.serial})" for line in lines])

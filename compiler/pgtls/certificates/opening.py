@@ -9,9 +9,10 @@ from pgtls.certificates.issue import needed_keys, needed_passphrases
 from pgtls.certificates.key_formats import wants_pkcs12
 from pgtls.certificates.model import Keyring, Promote
 from pgtls.certificates.passphrases import way_out
+from pgtls.certificates.supplied import key_of_another_ca
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.fields import place_of
-from pgtls.pki.model import Unreadable
+from pgtls.pki.model import Certificate, Unreadable
 from pgtls.state import layout
 from pgtls.state.faults import cannot_read
 from pgtls.state.files import read
@@ -90,8 +91,25 @@ def keyring(decisions: Decisions, existing: Existing, secrets: Secrets, converte
     """
     needed = needed_keys(decisions, existing, converted)
     keys = {entity: opened(decisions.certificates[entity], existing, secrets) for entity in needed}
+    _reject_keys_of_other_cas(keys, decisions, existing)
     protected = needed_passphrases(decisions, existing, converted)
     return Keyring(keys, _encryptions({e: word for e in protected if (word := secrets.passphrase(e))}))
+
+
+def _reject_keys_of_other_cas(keys: Mapping[Entity, PrivateKey], decisions: Decisions, existing: Existing) -> None:
+    """Raise :class:`Rejected` (PGT584) if a CA without a certificate has the key of another one.
+
+    Only the open key tells whose it is: somebody may have copied the file alone.
+    """
+    from pgtls.pki.keys import spki_sha256
+
+    for entity, key in keys.items():
+        known = isinstance(decisions.certificates[entity].found.certificate, Certificate)
+        if entity.kind == "ca" and not known:
+            spki = spki_sha256(key.public_key())
+            taken = key_of_another_ca(entity, spki, (), existing.outside, existing.whole_lock)
+            if taken:
+                raise Rejected(taken)
 
 
 def _encryptions(passphrases: Mapping[Entity, bytes]) -> dict[Entity, Encryption]:

@@ -88,24 +88,28 @@ def by_owner(
     """Yield the revocations of certificates whose owner left, moved, has another name, or lost its key.
 
     ``retired`` are the NAMEs of CAs that left the spec and still sign their CRL. Of any other CA that left, the lock
-    remembers who left or lost the key until the CA is back, or its certificates end. What the spec lists is for
-    :func:`revocations`.
+    remembers who left or lost the key until the CA is back, or its certificates end. What the spec lists needs no other
+    certificate that replaces it, but the lock remembers who left or lost the key there, too.
     """
     lines = tuple(lines)
     cas = {one.profile.entity.name for one in certificates.values() if one.profile.kind == "ca"}
     used = in_use(fleet, certificates, existing) if lines else {}
     for line in lines:
-        names = existing.ca_names.of(line)
-        listed_here = any(line.serial in listed.get(name, ()) for name in names)
-        if line.entity.kind == "ca" or line.ca == SELF_SIGNED or listed_here:
+        if line.entity.kind == "ca" or line.ca == SELF_SIGNED:
             continue
+        names = existing.ca_names.of(line)
         decision = certificates.get(line.entity)
         has_left = cas.isdisjoint(names)
         signs = not has_left or not retired.isdisjoint(names)
         gone = (has_left and signs) or _is_replaced(line, used.get(line.entity), decision)
         why = why_revoked(line, decision, fleet, existing, gone=gone)
-        if why and (signs or why != "superseded"):
+        if why and (why != "superseded" or (signs and not is_listed(line, existing, listed))):
             yield RevokedLine(line.ca, line.entity, line.serial, why, fleet.now)
+
+
+def is_listed(line: IssuedLine, existing: Existing, listed: Mapping[str, set[str]]) -> bool:
+    """Return whether the spec lists the serial number of a certificate, in ``revoked`` of its CA."""
+    return any(line.serial in listed.get(name, ()) for name in existing.ca_names.of(line))
 
 
 def revocations(
@@ -113,10 +117,15 @@ def revocations(
 ) -> Iterator[RevokedLine]:
     """Yield the new revocations: those of ``owners``, and what the spec lists.
 
-    A certificate that only others know is revoked as well if its key is stolen.
+    A certificate that is revoked gets another line if its owner left or lost the key since: it frees no name, and no
+    key. One that only others know is revoked as well if its key is stolen.
     """
     lock = existing.lock
-    yield from owners(lock.alive(now))
+    reasons = {(one.ca, one.serial, one.reason) for one in lock.revoked}
+    for one in owners(lock.unexpired(now)):
+        more = one.reason != "superseded" and (one.ca, one.serial, one.reason) not in reasons
+        if more or (one.ca, one.serial) not in lock.revocations:
+            yield one
     others = existing.whole_lock.alive(now) if existing.found_lock else ()
     unknown = [line for line in others if (line.ca, line.serial) in existing.drift.issued]
     yield from (one for one in owners(unknown) if one.reason == "key_compromise")

@@ -56,21 +56,29 @@ def taken_keys(outside: Outside, lock: Lock, out: str, found: Mapping[Entity, Fo
     never here may have had another NAME.
     """
     inside = os.path.join(os.path.realpath(out), "")
-    lines = (line for line in lock.by_serial.values() if line.entity.kind == "ca" and not line.foreign)
-    supplied = ((entity, one) for entity, one in outside.signed.items() if entity.kind == "ca")
-    cas = {(line.certificate.spki_sha256, line.entity) for line in lines}
-    cas |= {(one.certificate.spki_sha256, entity) for entity, one in supplied}
     for entity, spki, field in _new_keys(outside, found):
-        others = sorted(ca for key, ca in cas if key == spki and ca != entity)
         where = os.path.realpath(outside.key_files[entity]) if field else ""
-        if others:
-            why = f"the key of {entity} is that of {listed(others)}: the key of a CA serves nothing else"
+        taken = key_of_another_ca(entity, spki, field, outside, lock)
+        if taken:
+            yield taken
         elif where.startswith(inside) and where != os.path.join(inside, layout.key_path(entity)):
             why = f'key_file of {entity} lies in the out directory "{out}", whose keys have owners'
-        else:
-            continue
-        hint = "find out who wrote this; make a key of its own for it"
-        yield Diagnostic("PGT584", why, (*entity.path, *field), hint)
+            yield Diagnostic("PGT584", why, (*entity.path, *field), _OWN_KEY)
+
+
+_OWN_KEY = "find out who wrote this; make a key of its own for it"
+
+
+def key_of_another_ca(
+    entity: Entity, spki: str | None, field: tuple[str, ...], outside: Outside, lock: Lock
+) -> Diagnostic | None:
+    """Reject the key that ``field`` gives to an entity if it is that of another CA; ``spki`` is its digest."""
+    lines = (line for line in lock.by_serial.values() if line.entity.kind == "ca" and not line.foreign)
+    cas = {line.entity for line in lines if line.certificate.spki_sha256 == spki}
+    cas |= {ca for ca, one in outside.signed.items() if ca.kind == "ca" and one.certificate.spki_sha256 == spki}
+    others = sorted(cas - {entity})
+    why = f"the key of {entity} is that of {listed(others)}: the key of a CA serves nothing else"
+    return Diagnostic("PGT584", why, (*entity.path, *field), _OWN_KEY) if others else None
 
 
 def _new_keys(outside: Outside, found: Mapping[Entity, Found]) -> Iterator[tuple[Entity, str | None, tuple[str, ...]]]:
