@@ -13,6 +13,7 @@ from pgtls.access.diff import diff as access_changes
 from pgtls.access.protection import ordered, protection
 from pgtls.access.service_changes import ServiceChange, service_changes
 from pgtls.certificates.spec_change import CertificateChange, certificates
+from pgtls.fleet.checks.policies import combinations_of_patterns
 from pgtls.hba.model import Member, Name
 from pgtls.language.values import Waiver
 from pgtls.output import render
@@ -104,15 +105,21 @@ def _compared(old: Side, new: Side) -> Iterator[Change | ServiceChange]:
 _WORK = 5_000_000
 """How much to compare at all later instants together, in pairs of hba lines: some ten seconds. Without a limit, a short
 spec would keep a job busy for hours."""
+_COMBINATION = 4
+"""What a combination of patterns costs."""
 _TABLE = 25
 """What a user or policy costs: it is resolved and compiled again."""
 
 
 def _most(*states: State) -> int:
-    """Return at how many later instants to compare: the classes of a server grow with the square of its lines."""
+    """Return at how many later instants to compare.
+
+    The classes of a server grow with the square of its lines, and with what its policies combine.
+    """
     costs = (
         _TABLE * (len(state.fleet.users) + len(state.fleet.policies))
         + sum(len(rules.lines) ** 2 for rules in state.rules.values())
+        + _COMBINATION * sum(map(combinations_of_patterns, map(state.fleet.policies_of, state.fleet.servers.values())))
         for state in states
     )
     return max(1, min(200, _WORK // (1 + max(costs))))

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import pgtls
+from pgtls.access import classes as access_classes
 from pgtls.access.answers import Side
 from pgtls.access.diff import diff
 from pgtls.certificates.spec_change import certificates
@@ -785,3 +786,37 @@ def test_two_policies_of_a_named_role_change_places_among_many_groups_and_roles(
     assert (change.kind, change.roles, change.policies) == ("granted", ("carol",), ("pay", "roll"))
     (back,) = pgtls.diff(new, old).access
     assert (back.kind, back.roles) == ("lost", ("carol",))
+
+
+def _own_database(own: str, teams: int = 7) -> str:
+    """Write a spec in which a role that policies name is admitted by one group, and rejected by another."""
+    spec = 'version = 1\n[ca.root]\n[server.db]\nca = "root"\nhosts = ["localhost"]\npostgres = 17\nno_local = true\n'
+    spec += "[user.payroll]\n"
+    policies = [("payroll", "payroll", "reports", "scram-sha-256"), ("staff", "+staff", "payroll", "scram-sha-256")]
+    policies += [(f"t{n}", f"+t{n}", f"team{n}", "scram-sha-256") for n in range(teams)]
+    policies += [("own", "+contractors", "sameuser", "reject")] * bool(own)
+    for name, role, database, method in policies:
+        spec += f'[policy.{name}]\nusers = ["{role}"]\ndatabases = ["{database}"]\nfrom = ["10.0.0.0/8"]\n'
+        spec += f'auth = "{method}"\npriority = {5 * (name == "own")}\n'
+    return spec
+
+
+def test_a_role_that_policies_name_is_looked_at_in_the_groups_that_a_change_concerns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The name of the database is that of the role: no other role shows what happens to it in both groups."""
+    old, new = pgtls.loads(_own_database("own")), pgtls.loads(_own_database(""))
+    monkeypatch.setattr(access_classes, "_MOST_PAIRS", 10)
+    (change,) = pgtls.diff(old, new).access
+    assert (change.kind, change.roles, change.databases) == ("granted", ("payroll",), ("payroll",))
+
+
+def test_what_is_not_compared_is_a_weakening(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = pgtls.loads(_own_database("own")), pgtls.loads(_own_database(""))
+    assert pgtls.diff(old, new).exceeds("granted")
+    monkeypatch.setattr(access_classes, "_MOST_PAIRS", 0)
+    (change,) = pgtls.diff(old, new).access
+    assert (change.kind, change.server, change.before) == ("weakened", "db", "compared")
+    assert change.after.startswith("not compared if the role is in two groups")
+    assert change.policies == ("own", "staff", *(f"t{n}" for n in range(7)))
+    assert not pgtls.diff(new, new)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,6 +116,20 @@ def test_the_patterns_of_a_server_have_a_bound_in_all(tmp_path: Path) -> None:
     )
     (one,) = (d for d in found(tmp_path, BASE + policies) if d.severity == "error")
     assert (one.code, one.path) == ("PGT276", ("server", "main"))
+
+
+@pytest.mark.parametrize(("beside", "codes"), [(9, []), (25, ["PGT276"])])
+def test_pairs_of_groups_with_pairs_of_expressions_have_a_bound(tmp_path: Path, beside: int, codes: list[str]) -> None:
+    """Each policy has some of the same 60 groups and expressions: the more it has, the more of them meet."""
+    draw = Random(1)  # noqa: S311
+    policies = "".join(
+        f"[policy.p{n}]\npriority = {n}\n"
+        f"users = {[f'+g{i}' for i in draw.sample(range(60), beside)]}\n"
+        f"databases = {[f'/^d{i}' for i in draw.sample(range(60), beside)]}\n"
+        'from = ["10.0.0.0/8"]\nauth = "scram-sha-256"\n'
+        for n in range(8)
+    )
+    assert [d.code for d in found(tmp_path, BASE + policies) if d.severity == "error"] == codes
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, summarize_address_range
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from operator import or_
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
@@ -23,7 +24,7 @@ from pgtls.hba.model import HostName, Keyword, Member, Name, Regex
 from pgtls.hba.regex import decided
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from pgtls.fleet.membership import Memberships
     from pgtls.hba.model import Address, Database, IPAddress, IPNetwork, Role
@@ -33,13 +34,11 @@ _Term = TypeVar("_Term")
 _EXHAUSTIVE = 6
 """The largest number of unknown facts about one name for which every combination is checked.
 
-With more unknown facts, only these combinations are checked: each pair, none, and all.
+With more unknown facts, only these combinations are checked: each pair, none, and all. A pair is enough: of each side
+one policy or line decides, and each contains the name by one fact.
 """
-_MOST_PAIRS = 20_000
-"""The largest number of such pairs, over all roles that policies name: with more, only each fact alone, none, and all.
-
-Pairs are always checked for a role that no policy names.
-"""
+_MOST_PAIRS = 100_000
+"""The largest number of such pairs of groups, over all roles that policies name: with more, each group alone."""
 
 
 class Bits(NamedTuple):
@@ -69,15 +68,11 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RoleClass:
-    """Indistinguishable roles. ``own`` is the database with the name of the role, if that database matters.
-
-    ``together`` is how many unknown facts at once are checked of its databases, if there are many.
-    """
+    """Indistinguishable roles. ``own`` is the database with the name of the role, if that database matters."""
 
     names: tuple[str, ...]
     bits: Bits
     own: str | None
-    together: int
 
 
 class _Known(NamedTuple):
@@ -121,7 +116,8 @@ class Classes:
     """The classes of connections to one server, by its policies and lines.
 
     ``names`` are further roles to check. ``declared`` are the memberships that the spec of the policies says, and
-    those that the spec of the lines says: where they differ, a role is checked with each of them, too.
+    those that the spec of the lines says: where they differ, a role is checked with each of them, too. ``deciding``
+    returns what decides a class on both sides, if that is the first of some of its policies and of some of its lines.
     """
 
     def __init__(
@@ -131,8 +127,10 @@ class Classes:
         known: Memberships,
         names: Iterable[str] = (),
         declared: tuple[Memberships, Memberships] | None = None,
+        deciding: Callable[[Bits], Hashable] | None = None,
     ) -> None:
         self._known = known
+        self._deciding = deciding
         self._declared = declared
         self._roles: dict[Role, Bits] = {}
         self._databases: dict[Database, Bits] = {}
@@ -152,51 +150,59 @@ class Classes:
     def roles(self) -> tuple[RoleClass, ...]:
         """The classes of roles: those that the spec names, and one role that the spec does not name."""
         named = {term.text: bits for term, bits in self._roles.items() if isinstance(term, Name)}
-        doubtful: dict[Role, Bits] = {
-            term: bits for term, bits in self._roles.items() if isinstance(term, Member | Regex)
-        }
         every = self._roles.get(Keyword.ALL, NONE)
-        names = dict.fromkeys((*named, *(self._extra if every != NONE or doubtful else ())))
-        names[_fresh("somebody", names)] = None
+        names = dict.fromkeys((*named, *(self._extra if every != NONE or self._doubtful else ())))
+        somebody = _fresh("somebody", names)
         alike: dict[_Known, list[str]] = {}
-        for name in names:
-            alike.setdefault(self._known_of(name, every | named.get(name, NONE), doubtful), []).append(name)
-        in_pairs = len(alike) * len(doubtful) ** 2 <= 2 * _MOST_PAIRS
-        found: dict[tuple[Bits, str | None, int], list[str]] = {}
+        for name in (*names, somebody):
+            alike.setdefault(self._known_of(name, every | named.get(name, NONE)), []).append(name)
+        found: dict[tuple[Bits, str | None], list[str]] = {}
         for known, members in alike.items():
-            together = 2 if in_pairs or known.certain == every else 1
-            for bits, of_databases in self._possible(known, doubtful, together):
-                found.setdefault((bits, known.own, of_databases), []).extend(members)
+            pairs = None if somebody in members else () if self.is_cut and known.certain != every else self._pairs
+            for bits in self._possible(known, pairs):
+                found.setdefault((bits, known.own), []).extend(members)
         return tuple(RoleClass(tuple(members), *key) for key, members in found.items())
 
-    def _known_of(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> _Known:
-        inside = (self._known.member(name, term.role) if isinstance(term, Member) else None for term in doubtful)
-        own = name if self._compares_names and name in self._database_names else None
-        return _Known(certain, tuple(inside), self._as_declared(name, certain, doubtful), own)
+    @cached_property
+    def is_cut(self) -> bool:
+        """Whether there are so many pairs of groups that they are not checked for the roles that policies name."""
+        named = sum(isinstance(term, Name) for term in self._roles)
+        return named * len(self._pairs) > _MOST_PAIRS
 
-    def _possible(self, known: _Known, doubtful: Mapping[Role, Bits], together: int) -> Iterator[tuple[Bits, int]]:
+    @cached_property
+    def _doubtful(self) -> Mapping[Role, Bits]:
+        return {term: bits for term, bits in self._roles.items() if isinstance(term, Member | Regex)}
+
+    def _known_of(self, name: str, certain: Bits) -> _Known:
+        inside = (self._known.member(name, term.role) if isinstance(term, Member) else None for term in self._doubtful)
+        own = name if self._compares_names and name in self._database_names else None
+        return _Known(certain, tuple(inside), self._as_declared(name, certain), own)
+
+    def _possible(self, known: _Known, pairs: Iterable[tuple[Role, Role]] | None) -> Iterator[Bits]:
         """Yield the bits of a role, one for each possible state of the unknown facts about it.
 
-        With them, yield how many unknown facts at once to check of its databases: pairs, but of a role that policies
-        name and that is in all of very many groups, each alone.
+        With many of them, these are none, each alone, and ``pairs``; None: each pair, and all.
         """
+        doubtful = self._doubtful
         if not doubtful:
-            yield known.certain, 2
+            yield known.certain
             return
         inside = dict(zip(doubtful, known.inside, strict=True))
         sure = reduce(or_, (doubtful[term] for term, member in inside.items() if member), known.certain)
         unsure = [term for term, member in inside.items() if member is None]
-        states: dict[frozenset[Role], int] = {}
-        for chosen in _subsets(unsure, together):
-            states.setdefault(self._closed(chosen), 1 if together < 2 and len(chosen) > _EXHAUSTIVE else 2)
-        for members, of_databases in states.items():
+        if pairs is None or len(unsure) <= _EXHAUSTIVE:
+            chosen = _subsets(unsure)
+        else:
+            chosen = chain([()], ((term,) for term in unsure), (pair for pair in pairs if {*pair}.issubset(unsure)))
+        for members in dict.fromkeys(map(self._closed, chosen)):
             if all(inside.get(term) is not False for term in members):
-                yield reduce(or_, (doubtful[term] for term in members if term in doubtful), sure), of_databases
+                yield reduce(or_, (doubtful[term] for term in members if term in doubtful), sure)
         if known.declared is not None:
-            yield known.declared, 2
+            yield known.declared
 
-    def _as_declared(self, name: str, certain: Bits, doubtful: Mapping[Role, Bits]) -> Bits | None:
+    def _as_declared(self, name: str, certain: Bits) -> Bits | None:
         """Return the bits of a role of which the two specs say different things, as each says them."""
+        doubtful = self._doubtful
         said = [
             {term for term in doubtful if isinstance(term, Member) and known.member(name, term.role)}
             for known in self._declared or ()
@@ -219,6 +225,51 @@ class Classes:
             if self._known.member(term.role, outer)
         }
 
+    @cached_property
+    def _pairs(self) -> Sequence[tuple[Role, Role]]:
+        """The pairs of groups and expressions that may show what neither of them shows alone.
+
+        Both contain a policy or line of one database. If it is known what decides, it is something else for the pair.
+        """
+        if len(self._doubtful) <= _EXHAUSTIVE:
+            return ()
+        alone = {
+            term: reduce(or_, (self._doubtful[one] for one in self._closed((term,)) if one in self._doubtful))
+            for term in self._doubtful
+        }
+        near = {
+            term: reduce(or_, (self._in_one_database[position] for position in _positions(bits)), NONE)
+            for term, bits in alone.items()
+        }
+        return [
+            (one, other)
+            for one, other in combinations(alone, 2)
+            if near[one] & alone[other] != NONE and self._shows_more(alone[one], alone[other])
+        ]
+
+    @cached_property
+    def _in_one_database(self) -> Mapping[int, Bits]:
+        """By position of a policy or line: all that may contain a database that it contains."""
+        found: dict[int, Bits] = defaultdict(lambda: NONE)
+        for inside in self._wide_databases(None):
+            for position in _positions(inside):
+                found[position] |= inside
+        return found
+
+    def _shows_more(self, one: Bits, other: Bits) -> bool:
+        """Return whether something else decides about a role of two groups than about a role of either one."""
+        if self._deciding is None:
+            return True
+        every = self._roles.get(Keyword.ALL, NONE)
+        one, other = one | every, other | every
+        for database in self._wide_databases(one | other):
+            bits = (one | other) & database
+            for both in (*(both for both, _ in self._touching.touching(bits)), bits & self.socket.bits):
+                decides = self._deciding
+                if decides(both) not in (decides(both & one), decides(both & other)):
+                    return True
+        return False
+
     # --- databases ----------------------------------------------------------------------------------------------------
 
     @cached_property
@@ -227,7 +278,12 @@ class Classes:
 
     @cached_property
     def _compares_names(self) -> bool:
-        return Keyword.SAMEUSER in self._databases or Keyword.SAMEROLE in self._databases
+        return self._same != NONE
+
+    @cached_property
+    def _same(self) -> Bits:
+        """The policies and lines that compare the name of a database with the role's, or its groups'."""
+        return self._databases.get(Keyword.SAMEUSER, NONE) | self._databases.get(Keyword.SAMEROLE, NONE)
 
     def databases(self, role: RoleClass) -> Iterator[DatabaseClass]:
         """Yield the classes of databases for a role, physical replication among them.
@@ -240,11 +296,11 @@ class Classes:
         found: dict[Bits, str] = {}
         # Two roles of one class may differ in one fact: membership in a role that has the name of a database.
         for name in role.names if self._compares_names else (None,):
-            for database in self._databases_for(name, within, role.together):
+            for database in self._databases_for(name, within):
                 found.setdefault(database.bits, database.example)
         yield from (DatabaseClass(example, bits) for bits, example in found.items())
 
-    def _databases_for(self, role: str | None, within: Bits | None, together: int) -> Iterator[DatabaseClass]:
+    def _databases_for(self, role: str | None, within: Bits | None) -> Iterator[DatabaseClass]:
         """Yield databases for a role. ``within``: only what policies and lines of these bits tell apart."""
         yield DatabaseClass("replication", self._databases.get(Keyword.REPLICATION, NONE))
         every = self._databases.get(Keyword.ALL, NONE)
@@ -258,16 +314,37 @@ class Classes:
             if name == role:
                 certain |= sameuser | samerole
             member = True if role is None or name == role else self._known.member(role, name)
-            doubtful = [bits for bits in unsure.values() if within is None or bits & within != NONE]
+            doubtful = tuple(bits for bits in unsure.values() if within is None or bits & within != NONE)
             for inside in (False, True) if member is None else (member,):
                 known = certain | samerole if inside and name != role and role is not None else certain
-                for chosen in _subsets(doubtful, together):
-                    yield DatabaseClass(name, reduce(or_, chosen, known))
+                yield from (DatabaseClass(name, known | bits) for bits in self._together(doubtful))
+
+    def _together(self, doubtful: tuple[Bits, ...]) -> Collection[Bits]:
+        """Return what may contain a database of which it is not known whether these do."""
+        found = self._unions.get(doubtful)
+        if found is None:
+            unions = (reduce(or_, chosen, NONE) for chosen in _subsets(doubtful))
+            found = self._unions[doubtful] = tuple(dict.fromkeys(unions))
+        return found
+
+    @cached_property
+    def _unions(self) -> dict[tuple[Bits, ...], Collection[Bits]]:
+        return {}
+
+    def _wide_databases(self, within: Bits | None) -> Iterable[Bits]:
+        """Return what may contain a database, for any role: its name may be that of the role, or of a group of it."""
+        samerole = self._databases.get(Keyword.SAMEROLE, NONE)
+        found: dict[Bits, None] = {}
+        for database in self._databases_for(None, within):
+            for bits in (database.bits, database.bits | samerole, database.bits | self._same):
+                found[bits if within is None else bits & within] = None
+        return found
 
     def _names_within(self, role: str | None, within: Bits | None) -> Iterable[str]:
         """Return the named databases that ``within`` tells apart, one that no policy names, and that of the role."""
         names = dict.fromkeys(self._named)
-        if within is not None and role is None:
+        samerole = NONE if role is None else self._databases.get(Keyword.SAMEROLE, NONE)
+        if within is not None and samerole & within == NONE:
             names = dict.fromkeys(sorted(name for bit in _positions(within) for name in self._named_by.get(bit, ())))
         names[_fresh("anything", self._database_names)] = None
         if role is not None:
@@ -319,6 +396,10 @@ class Classes:
         return tuple(AddressClass(example, bits) for bits, example in found.items())
 
     @cached_property
+    def _touching(self) -> _Touching:
+        return _Touching(self.addresses)
+
+    @cached_property
     def socket(self) -> AddressClass:
         """The Unix socket."""
         return AddressClass("local", self._addresses.get(None, NONE))
@@ -326,20 +407,19 @@ class Classes:
     def each(self) -> Iterator[Bits]:
         """Yield the bits of each class of roles, of databases, and of addresses."""
         yield from (role.bits for role in self.roles)
-        yield from (database.bits for database in self._databases_for(None, None, 2))
+        yield from (database.bits for database in self._databases_for(None, None))
         for role in self.roles if self._compares_names else ():
-            yield from (database.bits for database in self._databases_of(role, NONE))
+            yield from (database.bits for database in self._databases_of(role, self._same))
         yield from (address.bits for address in (*self.addresses, self.socket))
 
     def combined(self) -> Iterator[Class]:
         """Yield one class of each kind that differs in its bits or in its role."""
-        addresses = _Touching(self.addresses)
         for role in self.roles:
             databases: dict[Bits, DatabaseClass] = {}
             for database in self.databases(role):
                 databases.setdefault(role.bits & database.bits, database)
             for bits, database in databases.items():
-                for both, address in addresses.touching(bits):
+                for both, address in self._touching.touching(bits):
                     yield Class(role, database, address, both)
                 yield Class(role, database, self.socket, bits & self.socket.bits)
 
@@ -443,13 +523,12 @@ def _numbered(policies: Sequence[Coverage], lines: Sequence[Coverage]) -> Iterat
         yield Bits(lines=1 << index), coverage
 
 
-def _subsets(items: Sequence[_Term], together: int = 2) -> Iterator[tuple[_Term, ...]]:
-    """Yield every subset of a few items; of many, those of up to so many items ``together``, and all."""
-    if len(items) <= _EXHAUSTIVE:
-        together = len(items)
-    for size in range(together + 1):
+def _subsets(items: Sequence[_Term]) -> Iterator[tuple[_Term, ...]]:
+    """Yield every subset of a few items; of many, those of up to two items, and all."""
+    is_few = len(items) <= _EXHAUSTIVE
+    for size in range(len(items) + 1 if is_few else 3):
         yield from combinations(items, size)
-    if together < len(items):
+    if not is_few:
         yield tuple(items)
 
 

@@ -21,7 +21,7 @@ from pgtls.access.sets import collapse
 from pgtls.access.successors import MOST, formers
 from pgtls.access.text import line_coverage
 from pgtls.hba.match import expanded_role
-from pgtls.hba.model import Keyword, Name, Regex
+from pgtls.hba.model import Keyword, Member, Name, Regex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -126,6 +126,7 @@ def _server(former: str, name: str, old: Side, new: Side) -> Iterator[Change]:
         declared[0].agreed(declared[1]),
         sorted({*named, *_shown_roles(before ^ after, states)}),
         declared,
+        lambda bits: tuple(state.text and state.text.first(one) for state, one in zip(states, bits, strict=True)),
     )
     databases = _bits_of_databases(states)
     found: dict[_Group, list[_Place]] = {}
@@ -134,6 +135,25 @@ def _server(former: str, name: str, old: Side, new: Side) -> Iterator[Change]:
             found.setdefault(group, []).append(place)
     for group, places in found.items():
         yield _change(name, group, places, named, databases, classes)
+    if classes.is_cut:
+        yield _uncompared(name, states)
+
+
+def _uncompared(server: str, states: tuple[State, State]) -> Change:
+    """Return the change that stands for classes that are not compared."""
+    origins = (policies for state in states for policies in state.origin)
+    groups = {one.name for policies in origins for one in policies if any(isinstance(r, Member) for r in one.roles)}
+    return Change(
+        kind="weakened",
+        server=server,
+        roles=("each role that a policy names",),
+        databases=("every database",),
+        sources=("all",),
+        before="compared",
+        after="not compared if the role is in two groups: the change concerns too many pairs of groups",
+        policies=tuple(sorted(groups)),
+        example='a role that a policy names, in the groups of two policies for "+role"',
+    )
 
 
 def _mapped_roles(states: tuple[State, State]) -> Iterator[str]:

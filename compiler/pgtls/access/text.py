@@ -65,6 +65,10 @@ class Text:
         left = lines & self._over[transport]
         return self._lines[(left & -left).bit_length() - 1] if left else None
 
+    def first(self, lines: int) -> tuple[int, ...]:
+        """Return, for each of :data:`TRANSPORTS`, the bit of the line of a set that decides, or 0."""
+        return tuple((left := lines & over) & -left for over in self._over.values())
+
     def ask(self, line: Line | None) -> Ask | None:
         """Return what a line demands. None: it rejects."""
         if line is None or line.method == "reject":

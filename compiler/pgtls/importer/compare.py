@@ -83,6 +83,7 @@ def differences(original: Files, compiled: Files) -> tuple[Difference, ...]:
         [_coverage(line) for line in compiled.lines],
         Memberships({}),
         sorted(set(mapped)),
+        deciding=lambda bits: (before.first(bits.policies), after.first(bits.lines)),
     )
     found: dict[tuple[int | None, str, str], Difference] = {}
     numbered = {_key(line): index for index, line in enumerate(original.lines)}

@@ -332,7 +332,9 @@ RULES: tuple[Rule, ...] = (
         "PGT276",
         "error",
         "too many patterns on a server",
-        meaning="The policies of a server have more than 500 different regular expressions and `+role` in all.",
+        meaning="The policies of a server have more than 500 different regular expressions and `+role` in all, or more "
+        "than 500,000 combinations of two of them for roles with two for databases beside these. Terms of the same "
+        "policies count as one.",
         why="Which of them match one name together is not known before a client connects, so a check compares every "
         "pair, and would take minutes.",
         fix="Name the roles and databases, or join regular expressions with `|`.",

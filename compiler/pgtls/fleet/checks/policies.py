@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import reduce
+from itertools import combinations
+from math import comb
+from operator import or_
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,11 +21,11 @@ from pgtls.language.words import quoted, suggestion, value_found
 from pgtls.postgres.methods import METHODS, OURS, Method, Option, is_secret, option_of, takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Policy, Server, User
-    from pgtls.hba.model import Address
+    from pgtls.hba.model import Address, Database, Role
 
 _ALIASES = {
     "scram": "scram-sha-256",
@@ -478,21 +482,46 @@ def many_addresses(fleet: Fleet) -> Iterator[Diagnostic]:
 
 MOST_PATTERNS = 500
 """Of roles and databases on one server: which of them match a name together is not known, so every pair is compared."""
+MOST_COMBINATIONS = 500_000
+"""Of a pair of patterns of roles with a pair of patterns of databases, on one server: some seconds."""
 
 
 def many_patterns(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers whose policies have too many regular expressions and groups of the database in all."""
-    found: dict[str, set[object]] = {}
-    for policy in fleet.policies.values():
-        terms = [term for term in (*policy.roles, *policy.databases) if isinstance(term, Member | Regex)]
-        for server in policy.servers:
-            found.setdefault(server.name, set()).update(terms)
-    for name, patterns in found.items():
+    for name, server in fleet.servers.items():
+        policies = fleet.policies_of(server)
+        patterns = {term for policy in policies for term in _patterns((*policy.roles, *policy.databases))}
+        combined = 0 if len(patterns) > MOST_PATTERNS else combinations_of_patterns(policies)
         if len(patterns) > MOST_PATTERNS:
-            message = f'the policies of server "{name}" have {len(patterns)} regular expressions and "+role" in all, '
-            message += f"more than {MOST_PATTERNS}"
-            hint = "name the roles and databases, or join expressions with |"
-            yield finder(fleet, fleet.servers[name]).fault("PGT276", message, hint=hint)
+            message = f'have {len(patterns)} regular expressions and "+role" in all, more than {MOST_PATTERNS}'
+        elif combined > MOST_COMBINATIONS:
+            message = f"combine pairs of such terms for roles with pairs for databases in {combined} ways, "
+            message += f"more than {MOST_COMBINATIONS}"
+        else:
+            continue
+        hint = "name the roles and databases, or join expressions with |"
+        yield finder(fleet, server).fault("PGT276", f'the policies of server "{name}" {message}', hint=hint)
+
+
+def combinations_of_patterns(policies: Iterable[Policy]) -> int:
+    """Count what a check compares: for each two patterns of roles, each two patterns of databases beside them.
+
+    Patterns of the same policies are one.
+    """
+    roles, databases = dict[object, int](), dict[object, int]()
+    for index, policy in enumerate(policies):
+        for found, terms in ((roles, policy.roles), (databases, policy.databases)):
+            for term in _patterns(terms):
+                found[term] = found.get(term, 0) | 1 << index
+    beside = [
+        reduce(or_, (1 << index for index, inside in enumerate({*databases.values()}) if inside & group), 0)
+        for group in {*roles.values()}
+    ]
+    return sum(comb((one | other).bit_count(), 2) for one, other in combinations(beside, 2))
+
+
+def _patterns(terms: Iterable[Role | Database]) -> Iterator[Role | Database]:
+    return (term for term in terms if isinstance(term, Member | Regex))
 
 
 VALUES = (empty_groups, many_addresses, many_patterns)
