@@ -135,18 +135,22 @@ ON_EVERY_SERVER = ("hba/", "importer/", "postgres/", "whole/")
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what is slow: the folders and files above, and tests that run again on another server.
 
-    With ``PGTLS_TEST_SAMPLE``, leave out what is not in the :func:`_sample` of a test that is for every server.
+    With ``PGTLS_TEST_SAMPLE``, leave out what is not in the sample of a slow test, or of one that is for every server.
     """
     quick = max((found.id for found in _matrix() if found.builder == "npm"), default="")
     by_test: dict[str, list[pytest.Item]] = {}
     for item in items:
-        servers = _servers(item)
-        if _path(item).startswith(SLOW) or any(found.id != quick for found in servers):
+        servers, is_slow = _servers(item), _path(item).startswith(SLOW)
+        if is_slow or any(found.id != quick for found in servers):
             item.add_marker(pytest.mark.slow)
-        if servers and not _path(item).startswith(ON_EVERY_SERVER):
+        if (servers or is_slow) and not _path(item).startswith(ON_EVERY_SERVER):
             by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     if os.environ.get("PGTLS_TEST_SAMPLE"):
-        left_out = {item for test, found in by_test.items() for item in _outside_of_the_sample(test, found)}
+        left_out = {
+            item
+            for test, found in by_test.items()
+            for item in (*_on_other_servers(test, found), *_every_second_case(test, found))
+        }
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
 
@@ -160,7 +164,19 @@ def _servers(item: pytest.Item) -> list[Installation]:
     return [one for one in (callspec.params.values() if callspec else ()) if isinstance(one, Installation)]
 
 
-def _outside_of_the_sample(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
+_FEW_CASES = 5
+
+
+def _every_second_case(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what to leave out of a slow test with many cases."""
+    cases = list(dict.fromkeys(map(_case, items)))
+    if len(cases) <= _FEW_CASES or not _path(items[0]).startswith(SLOW):
+        return []
+    left_out = set(cases[crc32(test.encode()) % 2 :: 2])
+    return [item for item in items if _case(item) in left_out]
+
+
+def _on_other_servers(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
     """Return what to leave out of a test that is for every server: each of its cases runs on one.
 
     Half of them run on the newest, the others in turn on the rest: together, the tests run on every server.
@@ -176,7 +192,8 @@ def _outside_of_the_sample(test: str, items: list[pytest.Item]) -> list[pytest.I
 
 def _case(item: pytest.Item) -> str:
     """Return what distinguishes an item from others of its test, besides the server."""
-    return item.nodeid.replace(_servers(item)[0].id, "", 1)
+    servers = _servers(item)
+    return item.nodeid.replace(servers[0].id, "", 1) if servers else item.nodeid
 
 
 @pytest.hookimpl(wrapper=True)
