@@ -307,7 +307,13 @@ def test_an_older_name_of_a_present_user_that_a_pattern_accepts_is_a_warning(tab
     there = f'[user.old]\nca = "clients"\n{table}\n'
     fleet = fleet_of(LISTED.format(more=there, identity="/^batch-", of="cn"))
     _, faults = compile_rules(fleet, fleet.servers["primary"], held(fleet, [_issued("CN=batch-old")]))
-    assert [one.severity for one in faults if one.code == "PGT254"] == severities
+    found = [one for one in faults if one.code == "PGT254"]
+    assert [one.severity for one in found] == severities
+    assert all("of user.old" in one.message for one in found), "the user is there"
+    left = held(fleet, [_issued("CN=batch-old")], {("clients", "1f")})
+    found = [one for one in compile_rules(fleet, fleet.servers["primary"], left)[1] if one.code == "PGT254"]
+    assert found
+    assert all("of a former user.old" in one.message for one in found)
 
 
 def test_somebody_else_in_the_table_of_a_former_user_is_a_warning() -> None:

@@ -141,6 +141,48 @@ def test_servers_and_users_bring_theirs(place: Place, stock: Place) -> None:
     assert (code, 'it lacks the host "10.0.0.6"' in message) == ("PGT565", True)
 
 
+SUBJECTS = """
+[user.ann]
+ca = "clients"
+{ann}
+[policy.admin]
+users = {users}
+databases = ["prod"]
+from = ["10.0.0.0/8"]
+auth = "cert"
+{entry}
+"""
+ADMINS = 'map = [{ identity = "/(^|,)OU=admins(,|$)", of = "dn", role = "dba" }]'
+
+
+@pytest.mark.parametrize(
+    ("more", "compares"),
+    [
+        ({"entry": ADMINS}, True),
+        ({"entry": ADMINS.replace("dn", "cn")}, False),
+        ({"ann": 'identity = "dn"'}, True),
+        ({"ann": 'identity = "dn"', "users": '["app"]'}, False),
+        ({}, False),
+    ],
+)
+def test_where_a_policy_compares_subjects_nobody_brings_a_longer_one(
+    place: Place, more: dict[str, str], *, compares: bool
+) -> None:
+    """The policy is meant for others: it would take this user for one of them."""
+    spec = SMALL + SUBJECTS.format(**{"ann": "", "users": '["all"]', "entry": ""} | more)
+    place.build(spec)
+    spec = having(spec, "[user.app]", 'cert_file = "app.crt"')
+    ca = Authority.of(place.file("ca/clients"))
+    shutil.copy(ca.bundle(named(OU="admins", CN="app")) / "postgresql.crt", place.directory / "app.crt")
+    now = datetime.now(UTC)
+    if compares:
+        differs = 'its subject is "CN=app,OU=admins", not "CN=app", and policy "admin" compares subjects'
+        message = f"the certificate of user.app does not fit the spec: {differs}"
+        assert complaint(place, spec, now) == ("PGT565", message)
+        spec = having(spec, "[user.app]", 'subject = { organizational_unit = "admins" }')
+    assert ("user.app", "adopt") in steps(place.build(spec, now=now))
+
+
 def test_a_trusted_ca_signs_nothing_and_brings_its_crl(place: Place, stock: Place) -> None:
     bring(place, stock, "ca/clients/ca.crt", "ca/clients/ca.crl", "clients/app/postgresql.crt")
     trusted = ('cert_file = "ca-clients-ca.crt"', 'crl_file = "ca-clients-ca.crl"')

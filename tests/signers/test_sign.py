@@ -254,6 +254,15 @@ def test_an_answer_that_does_not_fit_waits_and_the_rest_is_built(place: Place, h
     assert steps(place.build(now=now())) == []
 
 
+def test_a_program_adds_nothing_to_a_subject_that_a_policy_compares(place: Place) -> None:
+    program(place, """if [ "$PGTLS_SIGN_ENTITY" = user.app ]; then more='-subj /OU=admins/CN=app'; fi""")
+    entry = 'map = [{ identity = "/(^|,)OU=admins(,|$)", of = "dn", role = "dba" }]'
+    planned = place.build(spec().replace('auth = "cert"', f'auth = "cert"\n{entry}'), now=now())
+    differs = 'its subject is "CN=app,OU=admins", not "CN=app", and policy "app" compares subjects'
+    assert differs in waits(planned, "user.app")
+    assert ("user.app", "create") in steps(place.build(spec(), now=now()))
+
+
 def test_a_serial_number_that_comes_twice_is_refused(place: Place) -> None:
     program(place, 'more="-set_serial 4711"')
     planned = place.build(spec(), now=now())

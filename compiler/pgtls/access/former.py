@@ -36,7 +36,8 @@ def inheritable(fleet: Fleet, server: Server, held: Held) -> Iterator[Diagnostic
     for line in held.shared:
         for heir in heirs.of(line):
             if not any(heir in _Heirs(fleet, earlier, held).of(line) for earlier in alike):
-                yield _inheritance(server, heir, line)
+                is_former = line.entity.kind == "user" and (line.ca, line.certificate.serial) in held.former
+                yield _inheritance(server, heir, line, f"a former {line.entity}" if is_former else line.entity)
 
 
 class _Heir(NamedTuple):
@@ -160,7 +161,7 @@ def _admits_by_name(fleet: Fleet, policy: Policy, covered: Roles, accepted: froz
     )
 
 
-def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
+def _inheritance(server: Server, heir: _Heir, line: Known, who: str) -> Diagnostic:
     if server.kind == "pooler":
         help_ = f'take it from a CA under another root: PgBouncer reads no CRL, and pooler "{server.name}" takes it'
     elif server.table.crl:
@@ -170,8 +171,6 @@ def _inheritance(server: Server, heir: _Heir, line: Known) -> Diagnostic:
         table = header("server", server.name)
         help_ = f"set crl = true on {table}: without it, that server takes revoked certificates too"
     is_back = heir.entity == line.entity
-    is_former = line.entity.kind == "user" and (is_back or heir.by_pattern)
-    who = f"a former {line.entity}" if is_former else line.entity
     good = f"good until {line.certificate.not_after:%Y-%m-%d}"
     if heir.entity is None:
         change = f"delete the entry until {line.certificate.not_after:%Y-%m-%d}"

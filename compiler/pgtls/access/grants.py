@@ -100,8 +100,7 @@ def _entries(policy: Policy) -> frozenset[MapEntry]:
 
 def accepted_authorities(fleet: Fleet, client_cas: Iterable[Authority]) -> frozenset[str]:
     """Name the CAs whose client certificates a server should accept if it names these CAs: they and all below them."""
-    named = {ca.name for ca in client_cas}
-    return frozenset(name for name, ca in fleet.cas.items() if any(above.name in named for above in ca.chain))
+    return fleet.below(client_cas)
 
 
 class Certified:

@@ -172,10 +172,7 @@ def compared(policy: Policy, accepted: frozenset[str]) -> Compared | None:
     """Return the part of a certificate that a policy must compare: its map decides, or ``identity = "dn"``."""
     if policy.asks_certificate != "verify-full":
         return None
-    if any(entry.of == "dn" for entry in policy.table.map):
-        return "dn"
-    subjects = (user for user in policy.users if user.table.identity == "dn" and user.ca and user.ca.name in accepted)
-    if any(subjects):
+    if policy.compares_subjects(accepted):
         return "dn"
     return "cn" if policy.table.map else None
 

@@ -371,8 +371,13 @@ def _subject_misfits(profile: Profile, certificate: Certificate, fleet: Fleet) -
     said = "common_name" in thing.table.model_fields_set or thing.table.external or not thing.table.cert_file
     if profile.kind != "server" and (profile.kind == "user" or said) and found != wanted:
         yield f'its common name is "{found or ""}", not "{wanted}"'
-    elif getattr(thing.table, "identity", "cn") == "dn" and certificate.subject != subject_text(profile.subject):
-        yield f'its subject is "{certificate.subject}", not "{subject_text(profile.subject)}"'
+    elif profile.kind == "user" and certificate.subject != (subject := subject_text(profile.subject)):
+        user, differs = fleet.users[profile.entity.name], f'its subject is "{certificate.subject}", not "{subject}"'
+        policy = fleet.comparing_subjects.get(user.ca.anchor) if user.ca else None
+        if user.table.identity == "dn":
+            yield differs
+        elif policy:  # for whomever it is meant, it would take this user for the one that the subject names
+            yield f'{differs}, and policy "{policy.name}" compares subjects'
 
 
 def _name_misfits(profile: Profile, certificate: Certificate) -> Iterator[str]:

@@ -18,7 +18,7 @@ from pgtls.pki.model import Entity, ca_entity, entity
 from pgtls.pki.pkcs11_uri import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.diagnostics import Path
@@ -343,6 +343,13 @@ class Policy:
             return "none"
         return "verify-full" if self.table.auth == "cert" else self.table.client_cert
 
+    def compares_subjects(self, accepted: Collection[str]) -> bool:
+        """Tell whether it compares whole subjects on a server that accepts the certificates of these CAs, by name."""
+        if self.asks_certificate != "verify-full":
+            return False
+        subjects = (user for user in self.users if user.table.identity == "dn" and user.ca and user.ca.name in accepted)
+        return any(entry.of == "dn" for entry in self.table.map) or any(subjects)
+
 
 @dataclass(frozen=True)  # no slots: what follows from its users is computed once
 class Fleet:
@@ -400,6 +407,21 @@ class Fleet:
             if user.ca:
                 found.setdefault(user.common_name, []).append(user)
         return found
+
+    @cached_property
+    def comparing_subjects(self) -> Mapping[str, Policy]:
+        """By the anchor of CAs: a policy that compares the whole subjects of their clients on some server."""
+        found: dict[str, Policy] = {}
+        for policy in self.policies.values():
+            for server in policy.servers:
+                if policy.compares_subjects(self.below(server.accepted_cas)):
+                    found = dict.fromkeys((ca.anchor for ca in server.accepted_cas), policy) | found
+        return found
+
+    def below(self, cas: Iterable[Authority]) -> frozenset[str]:
+        """Name these CAs and all below them."""
+        named = {ca.name for ca in cas}
+        return frozenset(name for name, ca in self.cas.items() if any(above.name in named for above in ca.chain))
 
     def signers(self) -> Iterator[Authority]:
         """Yield the CAs whose program or ACME server signs."""
