@@ -151,6 +151,30 @@ def test_a_certificate_may_be_given_by_its_whole_subject(capsys: Capture, tmp_pa
     assert ask(capsys, tmp_path, by_name, *ALICE, "--cert", subject)["outcome"] == "admit"
 
 
+@pytest.mark.parametrize(
+    ("shown", "role"),
+    [
+        ("CN=Dora\\, CFO,O=Example", "Dora, CFO"),
+        ("Dora, CFO", "Dora, CFO"),
+        ("CN=Zo\\C3\\AB", "Zoë"),
+        ("CN=eve,CN=alice", "alice"),  # the first one in the certificate is the last one in the text
+        ("CN=eve+CN=alice", "alice"),
+        ("O=x\\,CN=eve,CN=alice", "alice"),
+        ("CN=alice,O=x\\,CN=eve", "alice"),
+        ("CN=alice,O=x/CN=eve", "alice"),
+    ],
+)
+def test_a_common_name_is_read_from_a_subject_as_the_server_takes_it(
+    capsys: Capture, tmp_path: Path, shown: str, role: str
+) -> None:
+    hba, question = "hostssl all all all cert\n", ("--from", "10.0.0.5", "--user")
+    assert ask(capsys, tmp_path, hba, *question, role, "--cert", shown)["outcome"] == "admit"
+    assert ask(capsys, tmp_path, hba, *question, "eve", "--cert", shown)["outcome"] == "refuse"
+    subject = shown if "=" in shown else "CN=Dora\\, CFO"
+    ident, whole = f'm "{subject}" boss\n', "hostssl all all all cert clientname=DN map=m\n"
+    assert ask(capsys, tmp_path, whole, *question, "boss", "--cert", shown, ident=ident)["outcome"] == "admit"
+
+
 BEYOND = ["/^shop(?<!x)$", "/***=shop", "/^[[=a=]]$", "/(?q)shop"]
 
 

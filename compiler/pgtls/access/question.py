@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -10,12 +9,14 @@ from typing import TYPE_CHECKING, cast
 
 from pgtls.access.explain import Explanation, explain, nearest, notes, surroundings_of, user_for_role
 from pgtls.access.grants import distinguished_name
+from pgtls.access.held import common_name
 from pgtls.access.trust import trust
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.fleet.model import Pooler
 from pgtls.hba.model import ClientCertificate, Connection, HostName, Keyword, Surroundings
 from pgtls.language.positions import locate
 from pgtls.language.words import did_you_mean
+from pgtls.pki.expected import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 NONE = "none"
 """The value of ``certificate`` for a client that shows none."""
-
-_COMMON_NAME = re.compile(r"(?:^|[,+/])\s*CN=((?:[^,+/\\]|\\.)+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +102,13 @@ def of_file(
 
 def _shown(name: str) -> ClientCertificate:
     """Return a certificate of a common name, or of a whole subject as PostgreSQL writes it (RFC 2253)."""
-    found = _COMMON_NAME.search(name)
-    return ClientCertificate(found[1], name) if found else ClientCertificate(name, f"CN={name}")
+    found = common_name(name)
+    return _named(name) if found is None else ClientCertificate(found, name)
+
+
+def _named(name: str) -> ClientCertificate:
+    """Return a certificate that shows a common name alone."""
+    return ClientCertificate(name, f"CN={escape(name)}")
 
 
 def of_spec(fleet: Fleet, server: str | None, rules: Mapping[str, Rules], question: Question) -> Answer:
@@ -234,7 +238,7 @@ def _presented(fleet: Fleet, rules: Rules, question: Question) -> _Presented:
         note = f'{server.kind} "{server.name}" asks for no certificate{as_host}, since it has no client_ca'
         return _Presented(notes=(note,) if named and user else ())
     if (outside := _outside(fleet, trusted, question)) is not None:
-        return _Presented(ClientCertificate(outside, f"CN={outside}"))
+        return _Presented(_named(outside))
     user = _holder(fleet, question)
     if user is None or user.ca is None:
         return _Presented()
