@@ -128,7 +128,7 @@ GUESSED = "who has the files of user.eve, by guessing"
         ('env = "A"', "policy.app-main"),
         ('env = "K"', "ca.root"),
         ('file = "pin"', "ca.token"),
-        ('file = "./x/..//pin"', "ca.token"),
+        ('file = ".//pin"', "ca.token"),
         ('env = "S"', "server.main"),
         ('env = "OWN"', None),
     ],
@@ -148,12 +148,37 @@ def test_a_secret_of_something_else_is_no_passphrase_of_a_user(source: str, whos
     assert told(eve=mine) == told(bob=mine) == []
 
 
-def test_a_secret_of_a_ca_is_no_passphrase_of_a_server() -> None:
-    first, second = (
-        pgtls.loads(HELD.format(bob="", eve="").replace('"S"', source), now=NOW) for source in ('"S"', '"K"')
-    )
+@pytest.mark.parametrize(
+    ("known", "new", "same"),
+    [
+        ("/run/secrets/ldap", "//run/secrets/./ldap", True),
+        ("/run/secrets/ldap", "/var/run/secrets/ldap", True),
+        ("/var/run/secrets/ldap", "/run/secrets/ldap", True),
+        ("/run/secrets/ldap", "../../../../run/secrets/ldap", True),
+        ("../secrets/ldap", "/srv/secrets/ldap", True),
+        ("secrets/ldap", "/srv/pki/secrets/ldap", True),
+        ("secrets/ldap", "../pki/secrets/ldap", True),
+        ("secrets/ldap", "people/secrets/ldap", False),
+        ("/run/secrets/ldap", "/run/people/ldap", False),
+        ("/run/secrets/ldap", "people/ldap", False),
+        ("/run/secrets/ldap", "../secrets/eve-ldap", False),
+    ],
+)
+def test_no_spelling_of_a_path_hides_whose_secret_it_is(known: str, new: str, *, same: bool) -> None:
+    base = HELD.replace('file = "pin"', f'file = "{known}"')
+    states = ("", f'passphrase = {{ file = "{new}" }}')
+    first, second = (pgtls.loads(base.format(bob="", eve=eve), now=NOW) for eve in states)
+    found = [one.before for one in pgtls.diff(first, second).protection if one.what.startswith("who gets")]
+    assert found == (["ca.token"] if same else [])
+
+
+@pytest.mark.parametrize(("source", "whose"), [("K", "ca.root"), ("B", "user.bob")])
+def test_a_secret_of_something_else_is_no_passphrase_of_a_server(source: str, whose: str) -> None:
+    bob = 'passphrase = { env = "B" }'
+    states = ('"S"', f'"{source}"')
+    first, second = (pgtls.loads(HELD.format(bob=bob, eve="").replace('"S"', one), now=NOW) for one in states)
     (change,) = (one for one in pgtls.diff(first, second).protection if one.what.startswith("who gets"))
-    assert (change.kind, change.entity, change.before) == ("weakened", "server.main", "ca.root")
+    assert (change.kind, change.entity, change.before) == ("weakened", "server.main", whose)
 
 
 DNS = "the directory that the DNS names for {} over TLS"

@@ -7,7 +7,10 @@ in cleartext (``radiusidentifiers``), or tell it to every client (``scope``).
 
 from __future__ import annotations
 
+import posixpath
+import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.access.change_words import shown
@@ -102,41 +105,67 @@ def passphrases(old: Fleet, new: Fleet) -> Iterator[ProtectionChange]:
 
     It is known already where the passphrase of some user, or of some server, was that secret before.
     """
-    servers = {source: entity for fleet in (old, new) for source, entity in _held(fleet.servers.values())}
-    others = {source: entity for fleet in (old, new) for source, entity in _of_neither(fleet)}
-    for before, after, of_others in (
-        (old.users.values(), new.users.values(), servers | others),
-        (old.servers.values(), new.servers.values(), others),
+    for before, after, others in (
+        (old.users.values(), new.users.values(), [one.servers.values() for one in (old, new)]),
+        (old.servers.values(), new.servers.values(), [one.users.values() for one in (old, new)]),
     ):
-        known = {source for source, _ in _held(before)}
-        for source, entity in _held(after):
-            if source in of_others and source not in known:
-                holders = of_others[source], f"who has the files of {entity}, by guessing"
-                yield ProtectionChange("weakened", entity, f"who gets the secret {source}", *holders)
+        known = {secret.normalized for secret, _ in _held(before)}
+        of_others: dict[str, dict[Secret, str]] = {}
+        for secret, holder in (*chain.from_iterable(map(_held, others)), *_of_neither(old), *_of_neither(new)):
+            of_others.setdefault(_last(secret), {})[secret] = holder
+        for secret, entity in _held(after):
+            holder_of = of_others.get(_last(secret), {}) if secret.normalized not in known else {}
+            if found := next((holder for one, holder in holder_of.items() if _may_be(secret, one)), None):
+                what = f"who gets the secret {secret.normalized}"
+                yield ProtectionChange("weakened", entity, what, found, f"who has the files of {entity}, by guessing")
 
 
-def _of_neither(fleet: Fleet) -> Iterator[tuple[str, str]]:
-    """Yield the sources of the secrets that are neither of users nor of servers, each with what has it."""
+def _last(secret: Secret) -> str:
+    """Return what all spellings of a source have in common."""
+    return secret.normalized if secret.path is None else posixpath.basename(secret.path)
+
+
+def _may_be(one: Secret, other: Secret) -> bool:
+    """Return whether two sources may be the same.
+
+    A comparison does not know where the directory of the spec lies on the build machine, nor its links: ``/var/run``
+    is ``/run``. So a path that leads out of the directory may be another one with the same end.
+    """
+    if one.path is None or other.path is None or not (_leads_out(one.path) or _leads_out(other.path)):
+        return one.normalized == other.normalized
+    ends = [f"/{_LEADING.sub('', path)}" for path in (one.path, other.path)]
+    return ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
+
+
+_LEADING = re.compile(r"^(/+|(\.\./)+)")
+
+
+def _leads_out(path: str) -> bool:
+    return path.startswith(("/", "../"))
+
+
+def _of_neither(fleet: Fleet) -> Iterator[tuple[Secret, str]]:
+    """Yield the secrets that are neither of users nor of servers, each with what has it."""
     yield from _held((*fleet.cas.values(), *fleet.policies.values()))
-    yield from ((source, "the out directory") for source in _sources(fleet.state))
+    yield from ((secret, "the out directory") for secret in _secrets_in(fleet.state))
 
 
-def _held(owners: Iterable[Authority | Server | Policy | User]) -> Iterator[tuple[str, str]]:
+def _held(owners: Iterable[Authority | Server | Policy | User]) -> Iterator[tuple[Secret, str]]:
     for owner in owners:
-        yield from ((source, str(owner.entity)) for source in _sources(owner.table))
+        yield from ((secret, str(owner.entity)) for secret in _secrets_in(owner.table))
 
 
-def _sources(value: object) -> Iterator[str]:
-    """Yield the sources of the secrets in a table, or in what it contains."""
+def _secrets_in(value: object) -> Iterator[Secret]:
+    """Yield the secrets in a table, or in what it contains."""
     if isinstance(value, Secret):
-        yield value.normalized
+        yield value
     elif isinstance(value, Table):
         for name in type(value).model_fields:
-            yield from _sources(getattr(value, name))
+            yield from _secrets_in(getattr(value, name))
     elif isinstance(value, Mapping):
-        yield from (source for each in value.values() for source in _sources(each))
+        yield from (secret for each in value.values() for secret in _secrets_in(each))
     elif isinstance(value, tuple):
-        yield from (source for each in value for source in _sources(each))
+        yield from (secret for each in value for secret in _secrets_in(each))
 
 
 # --- logins -----------------------------------------------------------------------------------------------------------

@@ -181,7 +181,7 @@ def _too_long(fault: _Fault) -> Diagnostic:
 def _wrong(code: str, fault: _Fault, must: str, hint: str | None = None) -> Diagnostic:
     secret = _is_secret(fault)
     table = isinstance(fault.found, dict) and code in ("PGT013", "PGT017")  # it has another shape
-    found = "" if table else f", not {value_found(fault.found, secret=secret)}"
+    found = "" if table or (secret and code == "PGT013") else f", not {value_found(fault.found, secret=secret)}"
     return Diagnostic(code, f"{field_name(fault.path)} must {must}{found}", fault.path, hint=hint)
 
 

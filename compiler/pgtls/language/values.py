@@ -6,6 +6,7 @@ import json
 import posixpath
 import re
 from datetime import UTC, date, datetime, timedelta
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -245,6 +246,17 @@ def _one_word(text: str) -> str:
     return text if _WORD.fullmatch(text) else json.dumps(text)
 
 
+def _secret_path(value: str) -> str:
+    """Refuse the paths by which links of the machine itself lead to other secrets."""
+    parts = [part for part in value.split("/") if part not in ("", ".")]
+    below = parts if value.startswith("/") else list(dropwhile("..".__eq__, parts))
+    if ".." in below:
+        raise wrong("value", 'a path with ".." only at its start', "write the path that the file has without it")
+    if below[:1] == ["proc"] and (value.startswith("/") or below != parts):
+        raise wrong("value", "a path outside of /proc", "write the path of the file itself")
+    return value
+
+
 class Secret(Table):
     """The source of a secret: exactly one of the three. pgtls reads it only when it needs the secret."""
 
@@ -253,7 +265,7 @@ class Secret(Table):
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
     env: Text | None = Field(None, description="The environment variable that holds it.", examples=["ROOT_PASSPHRASE"])
-    file: Text | None = Field(
+    file: Annotated[Text, AfterValidator(_secret_path)] | None = Field(
         None,
         description="The file that holds it; one trailing line end is not part of it.",
         examples=["secrets/root.pass"],
@@ -278,11 +290,14 @@ class Secret(Table):
         return found
 
     @property
+    def path(self) -> str | None:
+        """The path of its file, if it is one, from the directory of the spec."""
+        return None if self.file is None else posixpath.normpath(posixpath.join(self._directory, self.file))
+
+    @property
     def normalized(self) -> str:
         """The source in words that are the same however its path is spelled."""
-        if self.file is None:
-            return self.described
-        return f"from file {_one_word(posixpath.normpath(posixpath.join(self._directory, self.file)))}"
+        return self.described if self.path is None else f"from file {_one_word(self.path)}"
 
     @property
     def described(self) -> str:
