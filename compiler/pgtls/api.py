@@ -20,6 +20,7 @@ from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.language.files import Disk, Files, Mapped
 from pgtls.stages import Request, no_progress
+from pgtls.state import layout
 from pgtls.state.names import LOCK_TIMEOUT, lock_path, out_path
 from pgtls.state.up_to_date import input_digest
 from pgtls.store import is_store
@@ -33,13 +34,14 @@ if TYPE_CHECKING:
     from pgtls.access.question import Answer, Question
     from pgtls.diagnostics import Diagnostic
     from pgtls.difference import Difference, State
-    from pgtls.fleet.model import Fleet
+    from pgtls.fleet.model import Fleet, Server
     from pgtls.pki.model import Entity
     from pgtls.plan.model import Cost, Step
     from pgtls.plan.status import Status
     from pgtls.rollout.words import Deployment
     from pgtls.stages import Checked, Planned, Progress
     from pgtls.state.deployed import Evidence, Witness
+    from pgtls.state.tree import Tree
     from pgtls.store.copy import Copy
     from pgtls.store.fetch import Fetched
 
@@ -249,7 +251,7 @@ class Build:
     lost: bool = False
     """Whether the out directory is missing although this is no review."""
     hosts: Mapping[str, str] = field(default_factory=dict)
-    """By NAME of a server or pooler: the name or address that clients dial first."""
+    """By NAME of a server or pooler that has its certificates: the name or address that clients dial first."""
     users: frozenset[str] = frozenset()
     """The NAMEs of all users but those of poolers, whose bundles go to no client."""
     waves: tuple[Deployment, ...] = ()
@@ -438,12 +440,16 @@ def _result(planned: Planned) -> Build:
         _known(planned),
         existing.from_lock,
         existing.lost,
-        {name: server.table.hosts[0] for name, server in fleet.servers.items()},
+        {name: one.table.hosts[0] for name, one in fleet.servers.items() if _deployable(one, planned.tree)},
         frozenset(fleet.users.keys() - _logins(fleet)),
         planned.verdict.waves,
         bool(fleet.state.recipients),
         planned.verdict.notes,
     )
+
+
+def _deployable(server: Server, tree: Tree) -> bool:
+    return all(layout.certificate_path(one.entity) in tree for one in server.identities)
 
 
 def _logins(fleet: Fleet) -> set[str | None]:

@@ -98,6 +98,18 @@ def test_a_request_that_is_out_waits_and_terraform_knows_where_it_lies(tmp_path:
     assert answer["server.main.key_path"] == "out/servers/main/server.key"
 
 
+def test_no_server_is_to_be_deployed_before_it_has_a_certificate(tmp_path: Path) -> None:
+    build(tmp_path, EXTERNAL)
+    changed = EXTERNAL.replace("no_local = true", 'min_tls = "1.3"\nno_local = true')
+    (tmp_path / "pgtls.toml").write_text(changed)
+    rewritten = pgtls("build", cwd=tmp_path, now=BUILT)
+    assert "~ server.main  rewrite" in rewritten.stdout + rewritten.stderr
+    assert "next:" not in rewritten.stdout + rewritten.stderr
+    (tmp_path / "pgtls.toml").write_text(changed.replace("external = true\n", ""))
+    signed = pgtls("build", cwd=tmp_path, now=BUILT)
+    assert "next: copy out/servers/main to db.example.com" in signed.stdout + signed.stderr
+
+
 def test_where_there_is_only_a_lock_what_others_sign_is_unknown(tmp_path: Path) -> None:
     build(tmp_path, EXTERNAL)
     shutil.rmtree(tmp_path / "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from support.clients import PSQL, Bundle, admitted, at, refused
 from support.servers import Server, versions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from signers.programs import Signer
@@ -228,6 +230,107 @@ def test_a_certificate_that_is_due_waits_and_one_that_ended_is_an_error(place: P
     planned = place.build(now=later)
     assert ("server.db", "adopt") in steps(planned)
     assert ("server.db", "wait") not in steps(planned)
+
+
+OWN = """
+version = 1
+[ca.servers]
+[ca.clients]
+[server.db]
+ca = "servers"
+client_ca = ["clients"]
+hosts = ["db.example.com", "127.0.0.1"]
+postgres = {major}
+[user.postgres]
+[policy.dba]
+users = ["postgres"]
+from = ["local"]
+auth = "trust"
+waiver = {{ reason = "a test", codes = ["PGT301"] }}
+"""
+LEAVING = """
+[user.app]
+ca = "clients"
+[user.carol]
+[policy.app]
+users = ["app"]
+databases = ["shop"]
+from = ["127.0.0.0/8"]
+auth = "cert"
+[policy.carol]
+users = ["carol"]
+databases = ["shop"]
+from = ["127.0.0.0/8"]
+auth = "scram-sha-256"
+"""
+
+
+def of_the_company(spec: str) -> str:
+    company = '[ca.company]\ncert_file = "company/root.crt"\n[ca.clients]'
+    return spec.replace("[ca.clients]", company).replace('ca = "servers"', 'ca = "company"\nexternal = true')
+
+
+def another_host(place: Place, spec: str, openssl: OpenSSL) -> str:
+    """Deploy a certificate of the company first, and ask for one with another host."""
+    spec = of_the_company(spec)
+    place.build(spec + LEAVING, now=now())
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    place.build(signed(spec + LEAVING, server_db="db.crt"), now=now())
+    return spec.replace('"db.example.com"', '"db.example.com", "db2.example.com"')
+
+
+def another_signer(place: Place, spec: str, openssl: OpenSSL) -> str:
+    place.build(spec + LEAVING, now=now())
+    return of_the_company(spec)
+
+
+@pytest.mark.parametrize("ask", [another_signer, another_host])
+def test_while_others_sign_its_next_certificate_a_server_keeps_the_earlier_one_and_gets_rules_and_crls(
+    server: Server, place: Place, openssl: OpenSSL, ask: Callable[[Place, str, OpenSSL], str]
+) -> None:
+    spec = ask(place, OWN.format(major=server.version), openssl)
+    server.populate(["app", "carol"], ["shop"], password="secret")
+    shutil.copytree(place.out, place.directory / "before")
+    app, carol = (
+        Bundle(place.directory / "before/clients" / name).parameters("shop") | at(server) for name in ("app", "carol")
+    )
+    carol |= {"password": "secret"}
+    certificate = place.file("servers/db/server.crt").read_bytes()
+    # The bundles know the new signer only when it has signed, so the old ones go on.
+    place.build(spec + LEAVING, now=now())
+    server.install(place.file("servers/db"))
+    assert (admitted(PSQL.connect(app)), admitted(PSQL.connect(carol))) == ("app@shop", "carol@shop")
+    assert steps(place.build(now=now())) == [("server.db", "wait")]
+    place.build(spec, now=now())
+    server.install(place.file("servers/db"))
+    assert place.file("servers/db/server.crt").read_bytes() == certificate
+    refused(PSQL.connect(app), "certificate revoked")
+    refused(PSQL.connect(carol), "no pg_hba.conf entry")
+    # The request is for the key that is in place.
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "new.crt")
+    returned = place.build(signed(spec, server_db="new.crt"), now=now(), asked=Asked(accept_outage=True))
+    assert ("server.db", "adopt") in steps(returned)
+    assert place.file("servers/db/server.crt").read_bytes() == (place.directory / "new.crt").read_bytes()
+    server.install(place.file("servers/db"))
+
+
+def test_the_file_of_an_earlier_certificate_keeps_its_chain(place: Place) -> None:
+    cas = '[ca.servers]\n[ca.mid]\nissuer = "servers"\n[ca.other]\n[ca.below]\nissuer = "other"\n'
+    spec = OWN.format(major=17).replace("[ca.servers]\n", cas).replace('ca = "servers"', 'ca = "mid"', 1)
+    place.build(spec, now=now())
+    before = place.file("servers/db/server.crt").read_bytes()
+    assert before.count(b"BEGIN") == 2
+    for _ in range(2):
+        place.build(spec.replace('ca = "mid"', 'ca = "below"\nexternal = true'), now=now())
+        assert place.file("servers/db/server.crt").read_bytes() == before
+
+
+def test_without_the_key_of_its_request_nothing_is_left_of_the_earlier_certificate(place: Place) -> None:
+    place.build(OWN.format(major=17), now=now())
+    place.file("servers/db/server.key").unlink()
+    place.build(OWN.format(major=17).replace('ca = "servers"', 'ca = "servers"\nexternal = true'), now=now())
+    assert place.file("servers/db/server.csr").exists()
+    assert not place.file("servers/db/server.crt").exists()
 
 
 def test_a_users_certificate_is_signed_outside(place: Place, openssl: OpenSSL) -> None:

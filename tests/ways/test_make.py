@@ -154,6 +154,12 @@ def test_a_server_whose_certificate_others_must_sign_is_deployed_once_it_is_ther
     assert deployed(make(here)) == ["replica"]
 
 
+def test_a_server_with_a_certificate_is_deployed_while_others_must_sign_the_next(here: Path) -> None:
+    assert deployed(make(here)) == ["primary", "replica"]
+    edit(here / "pgtls.toml", "[server.replica]\n", '[server.replica]\nexternal = true\nmin_tls = "1.3"\n')
+    assert deployed(make(here)) == ["replica"]
+
+
 def test_a_file_that_a_server_has_no_longer_is_not_missed(here: Path) -> None:
     make(here)
     edit(here / "pgtls.toml", "[server.replica]\n", "[server.replica]\nclient_ca = []\n")

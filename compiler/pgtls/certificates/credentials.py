@@ -22,7 +22,8 @@ _BLOCK = re.compile(_BEGIN + rb".+?" + _END + rb"\n?", re.DOTALL)
 class Credential:
     """One certificate in PEM, alone, and its private key. Either is None if it does not exist here.
 
-    ``above`` are the further certificates of its file. ``request`` is the CSR for an outside signer.
+    ``above`` are the further certificates of its file. ``request`` is the CSR for an outside signer. ``earlier``: the
+    file stays as it is, whatever CAs are above its entity in the spec.
     """
 
     certificate: bytes | Later | None
@@ -35,6 +36,7 @@ class Credential:
     """The previously served certificate, until it expires."""
     lists: bytes | None = None
     """For a CA: the CRLs of the CAs ``above`` it."""
+    earlier: bool = False
 
     @property
     def complete(self) -> bool:
@@ -78,7 +80,7 @@ def chain(leaf: Credential, issuer: Authority | None, credentials: Mapping[Entit
     """Return the leaf, then the intermediates upward, never the root (RFC 8446, 4.4.2): what a peer sends."""
     if leaf.certificate is None:
         return None
-    if issuer is None:
+    if issuer is None or leaf.earlier:
         return leaf.file
     return joined(
         [leaf.certificate, *leaf.above, *(part for ca in issuer.chain for part in _below_root(ca, credentials))]

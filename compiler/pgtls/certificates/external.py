@@ -198,7 +198,7 @@ def signed_outside(
     if existing.from_lock:
         end = certificate.not_after if isinstance(certificate, Certificate) else now
         return Keep(profile=profile, found=found, end=end, due=end)
-    if not isinstance(certificate, Certificate):
+    if found.earlier or not isinstance(certificate, Certificate):
         return _not_back(profile, found, existing, now)
     end, due = certificate.not_after, due_at(certificate, profile)
     problem, way = _judged(profile, found, certificate, fleet, existing, above)
@@ -270,7 +270,8 @@ def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime)
     if key == "missing" and layout.request_path(entity) in existing.contents:
         waits = "the key of its CSR is missing: have the new CSR signed, and name the certificate in cert_file"
     problems = (_warning(f"{entity} waits: {waits}", entity),)
-    return Wait(profile=profile, found=found, end=now, due=now, problems=problems, why=waits, new_key=key == "missing")
+    end = found.certificate.not_after if isinstance(found.certificate, Certificate) else now
+    return Wait(profile=profile, found=found, end=end, due=end, problems=problems, why=waits, new_key=key == "missing")
 
 
 def _key_faults(profile: Profile, found: Found, existing: Existing) -> Iterator[str]:

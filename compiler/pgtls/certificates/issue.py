@@ -97,6 +97,7 @@ def _planned(decision: Decision, existing: Existing) -> Credential:
         if beside and beside.makes_next
         else None,
         previous=beside.previous if beside else None,
+        earlier=found.earlier,
     )
 
 

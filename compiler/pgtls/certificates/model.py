@@ -46,7 +46,8 @@ class Found:
     """The certificate and key of one entity.
 
     ``pem`` is the present certificate file, None if there is none. ``ours``: pgtls wrote it. ``at_hand``: the key can
-    sign. ``above`` are the further certificates of a supplied file.
+    sign. ``above`` are the further certificates of a supplied file. ``earlier``: the certificate that the spec asks for
+    is not back from its signer, and the file of the one before stays as it is.
     """
 
     certificate: Certificate | Unreadable | None
@@ -56,6 +57,7 @@ class Found:
     stored: Stored = "kept"
     at_hand: bool = True
     above: tuple[bytes, ...] = ()
+    earlier: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.certificates import lock_and_tree
 from pgtls.certificates.brought_crls import lists_in, replaced_by_older
-from pgtls.certificates.credentials import first_block
+from pgtls.certificates.credentials import blocks, first_block
 from pgtls.certificates.lock_changes import restored, revocations
 from pgtls.certificates.model import UNTOUCHED, Account, Existing, Found
 from pgtls.certificates.opening import content, opened_content
@@ -381,13 +381,24 @@ def _made_outside(entity: Entity, found: Found, known: Collection[str], outside:
     if entity in outside.keyless:
         found = replace(found, key=_request_state(entity, found, outside), stored="elsewhere", at_hand=False)
     if signed is None:
-        return found if entity not in outside.external else replace(found, certificate=None, pem=None)
+        return _not_back(entity, found) if entity in outside.external else found
     mine = isinstance(found.certificate, Certificate) and found.certificate.spki_sha256
     ours = signed.certificate.sha256 in known
     found = replace(found, certificate=signed.certificate, pem=signed.pem, above=signed.above, ours=ours)
     if entity in outside.key_files and not (found.key == "present" and mine == signed.certificate.spki_sha256):
         return replace(found, key="present", stored="written")
     return found
+
+
+def _not_back(entity: Entity, found: Found) -> Found:
+    """Keep the earlier certificate while another one is being signed: without it, no rules or CRLs can be deployed.
+
+    A CA signs nothing with it meanwhile: peers would look for the chain of the spec.
+    """
+    if entity.kind == "ca" or found.key != "present" or not (found.ours and isinstance(found.certificate, Certificate)):
+        return replace(found, certificate=None, pem=None)
+    own, *others = blocks(found.pem or b"")
+    return replace(found, pem=own, above=tuple(others), earlier=True)
 
 
 def _request_state(entity: Entity, found: Found, outside: Outside) -> KeyState:

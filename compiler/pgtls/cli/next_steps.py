@@ -33,7 +33,7 @@ def next_steps(built: Build, out: str, words: Sequence[str]) -> Iterator[str]:
     deployments = [*_servers(built, out), *_poolers(built, out)], [*_clients(built, out)]
     for lines in reversed(deployments) if _bundles_first(built) else deployments:
         yield from lines
-    if "verify" in COMMANDS and _deployed(steps, "server"):
+    if "verify" in COMMANDS and not built.hosts.keys().isdisjoint(_deployed(steps, "server")):
         yield f"run {shlex.join(['pgtls', 'verify', *words])}"
 
 
