@@ -186,6 +186,7 @@ def confirm(
     What is known already is recorded again only if somebody says so: a check that runs every hour adds no lines.
     """
     from pgtls.certificates.evidence import evidence_of
+    from pgtls.state import generations
     from pgtls.state.deployed import read, record
     from pgtls.state.session import looking
 
@@ -194,9 +195,14 @@ def confirm(
         refuse(damage)
         seen = evidence_of(request.out, known, entities, by, request.now, reason)
         before = read(request.lock, request.out, request.now).own
+        made = generations.read(request.out) or {}
         if looked_at is not None:
             seen = tuple(one for one in seen if looked_at.get(one.entity) == one.generation)
-        news = [one for one in seen if by == "confirm" or not one.repeats(before.get(one.entity))]
+        news = [
+            one
+            for one in seen
+            if by == "confirm" or not one.repeats(before.get(one.entity), made[one.entity][-1].built)
+        ]
         record(request.lock, request.out, news)
         return seen
 

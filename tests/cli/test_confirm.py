@@ -47,6 +47,32 @@ def test_status_tells_what_is_not_known_to_be_deployed(built: Path) -> None:
     assert "Not known to be deployed: server.main (pgtls verify), and user.app (pgtls confirm user.app --reason" in text
 
 
+@pytest.mark.parametrize("crl", ["[user.app]\nrevoke_before = 2026-01-03\n", '[ca.clients]\nrevoked = ["4711"]\n'])
+def test_a_build_that_only_changes_a_crl_is_not_deployed_before_somebody_says_so(built: Path, crl: str) -> None:
+    spec = built / "pgtls.toml"
+    spec.write_text(SMALL.replace('users = ["app"]', 'users = ["app", "etl"]') + '[user.etl]\nca = "clients"\n')
+    pgtls("build", cwd=built, now="2026-01-02")
+
+    def confirmed(now: str) -> dict[str, str]:
+        pgtls("confirm", "all", "--reason", "x", cwd=built, now=now)
+        return deployed(built, now)
+
+    assert set(confirmed("2026-01-02").values()) == {"last build"}
+    table, _, _ = crl.partition("\n")
+    assert spec.read_text().count(f"{table}\n") == 1
+    spec.write_text(spec.read_text().replace(f"{table}\n", crl))
+    assert pgtls("build", cwd=built, now="2026-01-04").status == 0
+    found = deployed(built, "2026-01-05")
+    assert (found["server.main"], found["user.etl"]) == ("older build", "last build"), "this bundle is as before"
+    assert "Not known to be deployed: server.main (pgtls verify)" in pgtls("status", cwd=built, now="2026-01-05").stdout
+    assert set(confirmed("2026-01-05").values()) == {"last build"}
+
+
+def deployed(built: Path, now: str) -> dict[str, str]:
+    found = pgtls("status", "--format", "json", cwd=built, now=now).json["deployed"]
+    return {one["entity"]: one["deployed"] for one in found}
+
+
 def test_without_a_manifest_nothing_counts_as_built(built: Path) -> None:
     (built / "out" / "manifest.json").unlink()
     run = pgtls("confirm", "all", "--reason", "x", cwd=built)

@@ -121,7 +121,9 @@ def _deployed(existing: Existing) -> Iterator[Deployed]:
         if evidence is None or evidence.generation not in known:
             yield Deployed(entity, last.built)
         else:
-            which: Known = "last build" if evidence.generation == last.ids[-1] else "older build"
+            # A build that only changes a CRL names no other generation, and is not deployed with it.
+            is_last = evidence.generation == last.ids[-1] and last.built <= evidence.at
+            which: Known = "last build" if is_last else "older build"
             yield Deployed(entity, last.built, which, evidence.at, evidence.by)
 
 

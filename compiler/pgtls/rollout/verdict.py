@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.access.explain import surroundings_of
 from pgtls.certificates.model import recorded_under
 from pgtls.diagnostics import errors
+from pgtls.pki.model import RevocationList
 from pgtls.rollout import facts
 from pgtls.rollout.order import Order, Sides, order
 from pgtls.rollout.retire import retirable
@@ -21,11 +22,11 @@ from pgtls.state import layout
 from pgtls.state.generations import Generation, extended, identity, in_use, kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from pgtls.access.model import Entry, Rules
-    from pgtls.certificates.model import Decisions, Existing
+    from pgtls.certificates.model import CrlDecision, Decisions, Existing
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Identity, User
     from pgtls.pki.model import Entity
@@ -133,14 +134,35 @@ def history(
     keys = facts.Keys(decisions.certificates, existing, issued)
     made = generations(fleet, rules, entries, decisions, keys)
     known = _earlier(fleet, made, existing, keys, kept, existing.deployed.own)
+    revoking = frozenset(_with_new_crls(tree, existing)) if _revokes(decisions) else frozenset()
     return {
         entity: extended(
             known.get(entity, ()),
             replace(one, ids=(identity(one, _settings(entity, tree, existing)),)),
-            revoking=bool(decisions.revocations),
+            revoking=entity in revoking,
         )
         for entity, one in made.items()
     }
+
+
+def _revokes(decisions: Decisions) -> bool:
+    """Return whether a CRL lists more than before, of certificates that the lock knows or of others (``revoked``)."""
+    return bool(decisions.revocations) or any(map(_lists_more, (*decisions.crls.values(), *decisions.retired)))
+
+
+def _lists_more(crl: CrlDecision) -> bool:
+    before = {entry.serial for entry in crl.found.revoked} if isinstance(crl.found, RevocationList) else set()
+    return not (crl.listed or frozenset()) <= before
+
+
+def _with_new_crls(tree: Tree, existing: Existing) -> Iterator[Entity]:
+    """Yield the entities whose CRLs a build writes again."""
+    for path, file in tree.items():
+        content = file.read() if file.kind == "crl" else None
+        if content is not None:
+            known = existing.listed.get(path)
+            if known is None or known.sha256 != sha256(content).hexdigest():
+                yield file.entity
 
 
 def _settings(entity: Entity, tree: Tree, existing: Existing) -> str:

@@ -58,9 +58,13 @@ class Evidence:
     at: datetime
     reason: str = ""
 
-    def repeats(self, other: Evidence | None) -> bool:
-        """Return whether another line says the same already."""
-        return other is not None and (other.entity, other.generation) == (self.entity, self.generation)
+    def repeats(self, other: Evidence | None, built: datetime) -> bool:
+        """Return whether another line, from after the last build, says the same already."""
+        return (
+            other is not None
+            and (other.entity, other.generation) == (self.entity, self.generation)
+            and built <= other.at
+        )
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the line, as JSON has them."""

@@ -108,7 +108,7 @@ def _generation(fields: Mapping[str, Any]) -> Generation:
 def extended(known: Sequence[Generation], made: Generation, *, revoking: bool) -> tuple[Generation, ...]:
     """Add the generation of a build to the earlier ones; one with the same facts takes its place.
 
-    A build that changes nothing, and is not ``revoking``, leaves them as they are.
+    A build that changes nothing, and whose CRLs for the entity are not ``revoking``, leaves them as they are.
     """
     if not revoking and known and (known[-1].facts, known[-1].ids[-1:]) == (made.facts, made.ids):
         return tuple(known)
