@@ -199,6 +199,20 @@ def hba_not_reloaded(site: Site) -> None:
     os.utime(path, (later, later))
 
 
+def hba_copied_with_its_time(site: Site) -> None:
+    """Load other rules, and replace them by a copy of the compiled ones that keeps the time. Reload nothing."""
+    site.write("pg_hba.conf", b"local all all trust\n" + site.read("pg_hba.conf"))
+    site.server.sql("select pg_sleep(3)")  # the server tells a reload from a change by more than a second
+    path = site.server.write("pg_hba.conf", site.read("pg_hba.conf"))
+    os.utime(path, (0, 0))
+
+
+def crl_not_hashed(site: Site) -> None:
+    """Leave the directory of the CRLs as it was before them."""
+    for path in (site.server.data / "root.crl.d").iterdir():
+        path.unlink()
+
+
 def setting_overridden(site: Site) -> None:
     site.server.sql("alter system set ssl_prefer_server_ciphers = off")
     site.reload()
@@ -271,6 +285,8 @@ FAULTS = (
     Fault("pg_hba.conf has an error", hba_with_an_error, "error in pg_hba.conf", sql=True),
     Fault("another pg_hba.conf is loaded", another_hba, "other pg_hba.conf", sql=True),
     Fault("pg_hba.conf was changed and not reloaded", hba_not_reloaded, "not reloaded", sql=True),
+    Fault("pg_hba.conf was copied with its time and not reloaded", hba_copied_with_its_time, "not reloaded", sql=True),
+    Fault("the directory of the CRLs lacks one", crl_not_hashed, "half-installed", 14, sql=True),
     Fault("ALTER SYSTEM overrides a setting", setting_overridden, "setting ssl_prefer_server_ciphers", sql=True),
     Fault("postgresql.conf has an error", error_in_conf, "error in postgresql.conf", sql=True),
     Fault("a role of the spec does not exist", role_missing, "role missing", sql=True),

@@ -186,6 +186,36 @@ def test_a_login_compares_files_rules_settings_and_roles(site: Site) -> None:
     assert "permission denied" in found["pg_hba.conf"].what
 
 
+def test_a_role_that_may_not_read_files_gets_the_same_in_every_language(site: Site) -> None:
+    """The servers of the tests speak English alone."""
+    usual = site.server.administrator
+
+    class Denied(psycopg.errors.InsufficientPrivilege):
+        diag = SimpleNamespace(message_primary="keine Berechtigung", sqlstate="42501")  # type: ignore[assignment]
+
+    class German(Other):
+        def execute(self, query: str, values: tuple[object, ...] = ()) -> Any:
+            if "pg_read_binary_file" in query:
+                raise Denied
+            return usual.execute(query, values)
+
+    shown = sql.read(German({}), "app")
+    assert (shown.digests, shown.untried["files"]) == (None, "keine Berechtigung")
+
+
+def test_a_name_of_another_encoding_is_a_name_like_any(place: Place) -> None:
+    with Server(NPM[17]) as server:
+        server.populate(("app", "etl", "report"))
+        server.sql("create database old encoding 'LATIN1' locale 'C' template template0")
+        server.sql("create database shop encoding 'UTF8' locale 'C' template template0")
+        with psycopg.connect(server.administrator.info.dsn, dbname="old", autocommit=True) as old:
+            old.execute('create role "m\u00fcller"')
+        site = Site(server, built(17))
+        site.install()
+        found = by_name(seen(site.place, server.port, user="app"))
+        assert found["login"].outcome == found["roles"].outcome == "ok"
+
+
 def test_an_impostor_gets_no_login_and_no_name_to_see(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "correct horse")
     mark = site.server.mark()
@@ -340,6 +370,70 @@ def test_the_guide_shows_the_checks_that_are_made(site: Site) -> None:
     assert [(outcome, name) for outcome, name in names] == [(check.outcome, check.name) for check in found.checks]
 
 
+# --- rules that only certificates pass, and earlier builds ---
+
+CERTIFICATES = SPEC.partition("[policy.report]")[0].replace("[user.report]\n", "")
+
+
+@pytest.fixture
+def certificates(server: Server) -> Site:
+    """A server all of whose policies over TCP are by certificate."""
+    place = Place(new_directory("certificates"))
+    made = datetime.now(UTC) - timedelta(hours=1)
+    place.build(CERTIFICATES.format(postgres=server.version, more=""), now=made, new_out=True)
+    site = Site(server, place)
+    server.populate(("app", "etl"), ("shop",))
+    server.sql("alter role app superuser")
+    site.install()
+    return site
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "hostssl all all all cert map=any",
+        "hostssl all all all trust clientcert=verify-ca",
+        "hostssl all all all reject",
+    ],
+)
+def test_other_rules_than_those_by_certificate_are_named_in_every_language(certificates: Site, first: str) -> None:
+    port = certificates.server.port
+    assert faults(seen(certificates.place, port)) == []
+    certificates.server.write("pg_ident.conf", "any /^.*$ postgres\n")
+    certificates.write("pg_hba.conf", f"local all all trust\n{first}\n".encode() + certificates.read("pg_hba.conf"))
+    assert faults(seen(certificates.place, port)) == ["other rules"]
+
+
+def test_the_rules_of_an_earlier_build_are_told_from_those_of_the_last(certificates: Site) -> None:
+    place, port = certificates.place, certificates.server.port
+    place.build(place.spec.read_text().replace('users = ["app", "etl"]', 'users = ["app"]'), now=datetime.now(UTC))
+    before = seen(place, port)
+    assert (faults(before), before.is_evidence) == (["other rules"], False)
+    assert 'role "etl", database "shop"' in by_name(before)["access"].what
+    certificates.install()
+    after = seen(place, port)
+    assert (faults(after), after.is_evidence) == ([], True)
+
+
+def test_a_crl_that_no_answer_shows_is_deployed_only_where_a_login_shows_it(certificates: Site) -> None:
+    place, port = certificates.place, certificates.server.port
+    assert seen(place, port).is_evidence
+    since = f"{datetime.now(UTC) - timedelta(minutes=10):%FT%TZ}"
+    revoking = place.spec.read_text().replace("[user.etl]", f"[user.etl]\nrevoke_before = {since}")
+    place.build(revoking, now=datetime.now(UTC))
+    found = seen(place, port)
+    assert (faults(found), found.is_evidence) == ([], False)
+    assert by_name(found)["last build"].outcome == "not tried"
+    for name in ("root.crl", "root.crl.d") if certificates.server.version >= 14 else ("root.crl",):
+        assert "files on the server" in [
+            one.name for one in seen(place, port, user="app").checks if one.outcome == "differs"
+        ]
+        for file in sorted(place.file("servers/db").glob(f"{name}/*")) or [place.file(f"servers/db/{name}")]:
+            certificates.server.write(str(file.relative_to(place.file("servers/db"))), file.read_bytes())
+    certificates.reload()
+    assert seen(place, port, user="app").is_evidence
+
+
 # --- waiting, and the limit of connections ---
 
 
@@ -424,6 +518,7 @@ class Other:
     """A connection to something that only resembles PostgreSQL."""
 
     info = SimpleNamespace(server_version=170000)
+    adapters = SimpleNamespace(register_loader=lambda *_: None)
 
     def __init__(self, rows: dict[str, list[tuple[Any, ...]]]) -> None:
         self._rows = rows
@@ -438,8 +533,7 @@ class Other:
         return nullcontext()
 
     def execute(self, query: str, _values: tuple[object, ...] = ()) -> SimpleNamespace:
-        known = [(True,)] if "bool_or" in query else []
-        found = next((rows for part, rows in self._rows.items() if part in query), known)
+        found = next((rows for part, rows in self._rows.items() if part in query), [])
         return SimpleNamespace(fetchall=lambda: found)
 
 
@@ -450,9 +544,9 @@ class Other:
         {"clock_timestamp": [("x",)]},
         {"pg_stat_ssl": [("a", True, "CN=a", "zz", "CN=b")]},
         {"pg_roles": [(["a"], True)]},
-        {"bool_or": []},
+        {"pg_stat_file": [("ssl_no_file",)]},
     ],
-    ids=["one column", "a word for the clock", "a serial that is no number", "a list for a name", "no rows"],
+    ids=["one column", "a word for the clock", "a serial that is no number", "a list for a name", "no setting"],
 )
 def test_a_server_with_rows_that_no_postgresql_returns_is_named(
     monkeypatch: pytest.MonkeyPatch, rows: dict[str, list[tuple[Any, ...]]]

@@ -75,7 +75,7 @@ def command(
         report.result = lambda: {"servers": [_as_dict(one) for one in results]}
         report.text = lambda: _junit(results, now) if format_ == "junit" else _text(results)
         report.status = 0 if len(results) == len(found) and all(one.as_compiled for one in results) else 1
-        report.diagnostics += _recorded(where, now, tree, [one.server for one in results if one.as_compiled])
+        report.diagnostics += _recorded(where, now, tree, [one.server for one in results if one.is_evidence])
     return report.status
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.hba.parse import parse_hba, parse_ident
@@ -17,16 +17,20 @@ from pgtls.pki import facts, keys
 from pgtls.pki.age import is_encrypted
 from pgtls.pki.model import Certificate, Unreadable
 from pgtls.state import files, layout
+from pgtls.state.generations import in_use
 from pgtls.state.provenance import last_build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from pgtls.access.model import Entry
     from pgtls.fleet.model import Fleet, Server, User
     from pgtls.fleet.model import Identity as Shown
     from pgtls.hba.model import IdentLine, Line
     from pgtls.pki.model import Entity
+    from pgtls.state.deployed import Evidence
+    from pgtls.state.generations import Generation
     from pgtls.state.manifest import Manifest
 
 
@@ -46,6 +50,14 @@ class Bundle:
         """Open the client's certificate and key. If that is impossible, return why."""
         path = os.path.join(self.directory, layout.CLIENT_KEY)
         return _identity(self.chain, path)
+
+
+class Earlier(NamedTuple):
+    """An earlier build of a server that may be in force. It has no lines if its rules are unknown."""
+
+    made: Generation
+    lines: tuple[Line, ...]
+    idents: tuple[IdentLine, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,11 @@ class Compiled:
     """What the CRLs of the whole out directory list."""
     others: tuple[Compiled, ...] = ()
     """The same for each further identity of the server (``sni``)."""
+    made: Generation | None = None
+    """The last build of the server. None if it is known to be deployed."""
+    earlier: tuple[Earlier, ...] = ()
+    """The builds that may be in force instead, oldest first."""
+    known: Evidence | None = None
 
     @property
     def clients(self) -> Mapping[Trust, tuple[str, ...]]:
@@ -183,6 +200,20 @@ class _OfIdentity(TypedDict):
     trust: tuple[Certificate, ...]
     bundles: tuple[Bundle, ...]
     lists: bytes
+
+
+def with_past(compiled: Compiled, past: Sequence[Generation], known: Evidence | None, now: datetime) -> Compiled:
+    """Add the builds of which it is unknown whether they are in force."""
+    *before, last = in_use(past, known, now)
+    if known and known.generation == last.ids[-1] and known.at >= last.built:
+        return compiled
+    earlier = tuple(_earlier(one, compiled.server.table.postgres) for one in before)
+    return replace(compiled, made=last, earlier=earlier, known=known)
+
+
+def _earlier(one: Generation, version: int) -> Earlier:
+    hba, ident = (one.facts[name] or "" for name in ("hba", "ident"))  # a lock alone does not know them
+    return Earlier(one, parse_hba(hba, version).lines, parse_ident(ident, version).lines)
 
 
 OUT_OF_SIGHT = "a connection shows what is loaded, not what lies on disk: log in with --user, or run this on the server"

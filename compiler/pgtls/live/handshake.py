@@ -122,6 +122,8 @@ class Reply:
     message: str = ""
     routine: str = ""
     """The function of the server that rejected. Only PostgreSQL itself names one."""
+    line: str = ""
+    """The number of the line of its source that rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +417,7 @@ def _reply(data: bytes) -> Reply | None:
         return None
     if data[:1] == b"E":
         fields = {part[:1]: part[1:].decode(errors="replace") for part in body.split(b"\0") if part}
-        return Reply("refused", "", fields.get(b"C", ""), fields.get(b"M", ""), fields.get(b"R", ""))
+        return Reply("refused", "", *(fields.get(field, "") for field in (b"C", b"M", b"R", b"L")))
     (code,) = struct.unpack("!I", body[:4])
     if code == 0:
         return Reply("in")

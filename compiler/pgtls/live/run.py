@@ -11,21 +11,21 @@ from pgtls.access.question import cluster_named
 from pgtls.diagnostics import Diagnostic, Rejected
 from pgtls.language.positions import locate
 from pgtls.live.chain import Trust, out_of_date, refusal, served
-from pgtls.live.checks import database
+from pgtls.live.checks import database, last_build
 from pgtls.live.checks.check import Check, untried
-from pgtls.live.compiled import OUT_OF_SIGHT, compiled, installed, revoked_in
+from pgtls.live.compiled import OUT_OF_SIGHT, compiled, installed, revoked_in, with_past
 from pgtls.live.handshake import Address, Seen
 from pgtls.live.revoked import unlisted
 from pgtls.live.sql import ask, login_of
 from pgtls.live.survey import survey
 from pgtls.live.verify import doubt, is_current, judge
-from pgtls.state import generations
+from pgtls.state import deployed, generations
 from pgtls.state.names import LOCK_TIMEOUT, out_path
 from pgtls.state.out_directory import inspect
 from pgtls.state.session import looking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from pgtls.api import Spec
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pgtls.live.verify import Verified
     from pgtls.pki.model import Entity
     from pgtls.stages import Checked
+    from pgtls.state.deployed import Evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +64,27 @@ def loaded(spec: Spec, out: str | None = None, lock_timeout: int = LOCK_TIMEOUT)
     inspect(directory)
     found: dict[str, Compiled | Diagnostic] = {}
     revoked = cache(revoked_in)
-    with looking(directory, lock_timeout, spec.lock if isinstance(spec.lock, str) else None):
+    lock = spec.lock if isinstance(spec.lock, str) else None
+    with looking(directory, lock_timeout, lock):
+        history = generations.read(directory) or {}
+        known = _known(lock, directory, spec.now)
         for server in fleet.clusters.values():
             try:
-                found[server.name] = compiled(fleet, checked.entries, directory, server, revoked(directory))
+                here = compiled(fleet, checked.entries, directory, server, revoked(directory))
+                past = history.get(server.entity)
+                found[server.name] = with_past(here, past, known.get(server.entity), spec.now) if past else here
             except Rejected as rejected:
                 (found[server.name],) = locate(rejected.diagnostics[:1], checked.source)
-        made = {entity: past[-1].ids[-1] for entity, past in (generations.read(directory) or {}).items()}
+        made = {entity: past[-1].ids[-1] for entity, past in history.items()}
     return Tree(checked, fleet, found, made)
+
+
+def _known(lock: str | None, out: str, now: datetime) -> Mapping[Entity, Evidence]:
+    """Return the evidence of this machine. If it cannot be read, recording says so."""
+    try:
+        return deployed.read(lock, out, now).own if lock else {}
+    except Rejected:
+        return {}
 
 
 def chosen(tree: Tree, name: str | None) -> tuple[str, ...]:
@@ -100,14 +114,25 @@ def verify(
         unsure = unlisted(tree.fleet, login.dialled, lock, now) if login and isinstance(lists, bytes) else None
         if unsure:
             lists = database.withheld(f"certificate {unsure} is revoked, and no CRL lists it yet")
+    logs_in = login is not None and isinstance(lists, bytes)
+    more = tuple(_further(tree, of_server, login, lists, Address(seen.first.peer, address.port), seen))
+    checks = (*found.checks, *more)
+    proof = last_build.unproven(tree.fleet, of_server, lock, seen, checks)
+    return replace(found, checks=(*checks, *proof), connections=found.connections + logs_in)
+
+
+def _further(
+    tree: Tree, compiled: Compiled, login: Login | None, lists: bytes | Check, address: Address, seen: Survey
+) -> Iterable[Check]:
+    """Check what only a login shows, or, without one, the files on this machine."""
     if login is None:
-        there = [_on_disk(of_server, seen.first)] if seen.first.session else []
-        return replace(found, checks=(*found.checks, *there))
+        return [_on_disk(compiled, seen.first)] if seen.first.session else []
     if not isinstance(lists, bytes):
-        return replace(found, checks=(*found.checks, lists))
-    shown = ask(login, Address(seen.first.peer, address.port), lists)
-    more = [database.refused(shown)] if isinstance(shown, str) else database.judge(tree.fleet, of_server, lock, shown)
-    return replace(found, checks=(*found.checks, *more), connections=found.connections + 1)
+        return [lists]
+    shown = ask(login, address, lists)
+    if isinstance(shown, str):
+        return [database.refused(shown)]
+    return database.judge(tree.fleet, compiled, tree.checked.lock, shown)
 
 
 def _is_ours(tree: Tree, compiled: Compiled, seen: Seen) -> bool:

@@ -40,6 +40,8 @@ FILES = {
     "ident_file": layout.IDENT,
 }
 """The setting that names each file of a server."""
+_DENIED = "42501"
+"""insufficient_privilege: the words of a server may be of any language."""
 
 
 class Setting(NamedTuple):
@@ -100,11 +102,11 @@ class Shown:
     """The time of this machine when the server reported its own."""
     settings: Mapping[str, Setting] | None = None
     digests: Mapping[str, str] | None = None
-    """The sha256 of each file that a setting of FILES names, by that setting. The server computes it."""
+    """The sha256 of each file that the settings name, by its name in the compiled set. The server computes it."""
     rules: tuple[Rule, ...] | None = None
     mappings: tuple[Mapped, ...] | None = None
-    changed: bool | None = None
-    """Whether pg_hba.conf or pg_ident.conf was changed after the last reload."""
+    changed: tuple[str, ...] | None = None
+    """The files that were changed, or came to their place, after the last reload."""
     errors: tuple[str, ...] | None = None
     """Errors in lines of configuration files."""
     roles: Mapping[str, bool] | None = None
@@ -196,14 +198,22 @@ def ask(login: Login, address: Address, lists: bytes) -> Shown | str:
         return f"it did not answer all queries within {_PATIENCE} seconds"
     except psycopg.Error as error:
         return _said(str(error))
-    except (AttributeError, IndexError, NotImplementedError, TypeError, ValueError):  # rows that no PostgreSQL returns
+    except (AttributeError, LookupError, NotImplementedError, TypeError, ValueError):  # rows that no PostgreSQL returns
         return "it answers queries as no PostgreSQL does"
 
 
 def _logged_in(words: Mapping[str, Any], role: str) -> Shown:
     import psycopg
 
+    class Text(psycopg.adapt.Loader):
+        """Names of roles and databases are bytes of the database in which somebody made them."""
+
+        def load(self, data: Any) -> str:
+            return bytes(data).decode(errors="backslashreplace")
+
     with psycopg.connect(autocommit=True, **words) as connection:
+        for kind in ("name", "text"):
+            connection.adapters.register_loader(kind, Text)
         return read(connection, role)
 
 
@@ -233,6 +243,7 @@ class _Asker:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
         self.untried: dict[str, str] = {}
+        self.denied: set[str] = set()
 
     def rows(self, what: str, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]] | None:
         import psycopg
@@ -243,6 +254,8 @@ class _Asker:
                 found: list[tuple[Any, ...]] = self._connection.execute(query, values).fetchall()
         except psycopg.Error as error:
             self.untried[what] = error.diag.message_primary or "the query failed"
+            if error.diag.sqlstate == _DENIED:
+                self.denied.add(what)
             return None
         return found
 
@@ -298,8 +311,14 @@ _MAPPINGS = """
 select line_number, map_name, sys_name, pg_username, error from pg_catalog.pg_ident_file_mappings
 """
 _CHANGED = """
-select bool_or((pg_catalog.pg_stat_file(pg_catalog.current_setting(name))).modification
-  > pg_catalog.pg_conf_load_time() + interval '1 second') from unnest(array['hba_file', 'ident_file']) name
+select name from unnest(%s::text[]) name, pg_catalog.pg_stat_file(nullif(pg_catalog.current_setting(name), ''), true) of
+where greatest(of.modification, of.change) > pg_catalog.pg_conf_load_time() + interval '1 second'
+"""
+"""A copy can keep the time of modification, and a server on Windows knows no other."""
+_DIGEST = "select pg_catalog.encode(pg_catalog.sha256(pg_catalog.pg_read_binary_file(%s)), 'hex')"
+_DIGESTS = """
+select name, pg_catalog.encode(pg_catalog.sha256(pg_catalog.pg_read_binary_file(%s || '/' || name)), 'hex')
+from pg_catalog.pg_ls_dir(%s) name where not (pg_catalog.pg_stat_file(%s || '/' || name, true)).isdir
 """
 _SESSIONS = """
 select usename, ssl, client_dn, client_serial::text, issuer_dn
@@ -325,14 +344,15 @@ def _settings(asker: _Asker) -> dict[str, Setting] | None:
 def _digests(asker: _Asker, settings: Mapping[str, Setting] | None) -> dict[str, str] | None:
     """Let the server compute the digest of each of its files: a private key never leaves it."""
     found: dict[str, str] = {}
-    for name in FILES:
-        if settings is None or name not in settings or not settings[name].value:
-            continue
-        query = "select pg_catalog.encode(pg_catalog.sha256(pg_catalog.pg_read_binary_file(%s)), 'hex')"
-        rows = asker.rows("files", query, (settings[name].value,))
-        if rows is None and "permission" in asker.untried["files"]:
-            return None
-        found[name] = rows[0][0] if rows else ""
+    values = {name: one.value for name, one in (settings or {}).items() if one.value}
+    for name, file in FILES.items():
+        rows = asker.rows("files", _DIGEST, (values[name],)) if name in values else None
+        found.update((file, digest) for (digest,) in rows or ())
+    if directory := values.get("ssl_crl_dir"):
+        rows = asker.rows("files", _DIGESTS, (directory,) * 3)
+        found |= {f"{layout.SERVER_CRLS}/{name}": digest for name, digest in rows or ()}
+    if "files" in asker.denied:
+        return None
     if not found:
         asker.untried.setdefault("files", "this role does not see where they are")
         return None
@@ -355,9 +375,9 @@ def _mappings(asker: _Asker) -> tuple[Mapped, ...] | None:
     return None if rows is None else tuple(Mapped(*row) for row in rows)
 
 
-def _changed(asker: _Asker) -> bool | None:
-    rows = asker.rows("reload", _CHANGED)
-    return None if rows is None else bool(rows[0][0])
+def _changed(asker: _Asker) -> tuple[str, ...] | None:
+    rows = asker.rows("reload", _CHANGED, (list(FILES),))
+    return None if rows is None else tuple(FILES[name] for (name,) in rows)
 
 
 def _sessions(asker: _Asker) -> tuple[Session, ...] | None:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import islice
 from secrets import randbits
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,9 @@ from pgtls.pki.issue import Issuer, issue
 from pgtls.pki.model import SERIAL_BITS, Entity, Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pgtls.hba.model import Line
     from pgtls.live.compiled import Bundle, Compiled
     from pgtls.live.handshake import TlsVersion
     from pgtls.state.lock import Lock
@@ -31,6 +33,8 @@ _POLLS = 8
 """The maximum number of connections while waiting for a reload."""
 _PAIRS = 5
 """The maximum number of role and database pairs to try, each in cleartext and over TLS."""
+_EARLIER = 4
+"""The maximum number of earlier builds to tell from the last one by a pair of their rules."""
 _BUNDLES = 4
 """The maximum number of client certificates of each kind to try, one of each CA."""
 _GROUPS = 4
@@ -212,7 +216,22 @@ def _pairs(compiled: Compiled, name: str | None) -> dict[Key, Probe]:
         startup = Startup(role, database)
         probes["plain", role, database] = Probe("plain", startup=startup)
         probes["tls", role, database] = Probe(server_name=name, startup=startup)
+    for earlier in compiled.earlier[-_EARLIER:]:
+        for role, database in islice(_different(compiled.lines, earlier.lines), 1):
+            probes["tls", role, database] = Probe(server_name=name, startup=Startup(role, database))
     return probes
+
+
+def _different(lines: Sequence[Line], others: Sequence[Line]) -> Iterator[tuple[str, str]]:
+    """Yield the pairs of a role and a database that lines of only one of two files name."""
+    now, before = (dict.fromkeys(pair for line in each for pair in _pairs_of(line)) for each in (lines, others))
+    yield from (pair for pair in (*before, *now) if (pair in before) != (pair in now))
+
+
+def _pairs_of(line: Line) -> Iterator[tuple[str, str]]:
+    roles, databases = ([one.text for one in terms if isinstance(one, Name)] for terms in (line.roles, line.databases))
+    if line.type != "local":
+        yield from ((role, name) for role in roles for name in databases or ["postgres"] if "\0" not in role + name)
 
 
 def _named(compiled: Compiled) -> Iterator[tuple[str, str]]:

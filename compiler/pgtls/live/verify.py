@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.live.chain import served
 from pgtls.live.checks import access, certificate, clients, protocol, service
 from pgtls.live.checks.check import untried
+from pgtls.live.checks.last_build import LAST_BUILD
 from pgtls.live.revoked import revoked_by
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Verified:
     def as_compiled(self) -> bool:
         """Whether no check differs."""
         return all(check.outcome != "differs" for check in self.checks)
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether the checks show that the last build is deployed, or that is known."""
+        return self.as_compiled and all(check.name != LAST_BUILD for check in self.checks)
 
 
 def doubt(fleet: Fleet, compiled: Compiled, lock: Lock, seen: Seen) -> str | None:

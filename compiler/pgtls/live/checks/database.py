@@ -87,8 +87,9 @@ def _clock(shown: Shown) -> Check:
 def _files(compiled: Compiled, shown: Shown) -> Check:
     if shown.digests is None:
         return untried(FILES_THERE, _why(shown, "files"))
-    named = {FILES[setting]: digest for setting, digest in shown.digests.items()}
-    return files(compiled, named, [name for name in FILES.values() if name in compiled.files])
+    names = [name for name in FILES.values() if name in compiled.files]
+    names += [name for name in compiled.files if name.startswith(f"{layout.SERVER_CRLS}/")]
+    return files(compiled, shown.digests, names)
 
 
 FILES_THERE = "files on the server"
@@ -134,9 +135,9 @@ def _rules(compiled: Compiled, shown: Shown) -> Iterator[Check]:
         yield ok(name, f"hba_file{where} holds the compiled rules, without an error")
     yield _mappings(compiled, shown)
     if shown.changed:
-        what = "pg_hba.conf or pg_ident.conf was changed after the last reload"
+        what = f"changed or put in place after the last reload: {listed(shown.changed, 6)}"
         todo = "reload, and look at the log"
-        yield differs(_CODE, "not reloaded", "reload", what, "the rules in force are those from before", todo)
+        yield differs(_CODE, "not reloaded", "reload", what, "what is in force is from before", todo)
     elif shown.changed is None:
         yield untried("reload", _why(shown, "reload"))
 
