@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -395,3 +395,15 @@ def test_a_users_certificate_for_somebody_else_is_refused(place: Place, openssl:
     ((code, text),) = complaints(rejected)
     assert code == "PGT565"
     assert 'its common name is "db.example.com", not "app"' in text
+
+
+def test_a_stolen_key_gets_no_request_while_others_sign(place: Place) -> None:
+    spec = OWN.format(major=17).replace('ca = "servers"', 'ca = "servers"\nexternal = true', 1)
+    place.build(OWN.format(major=17), now=now())
+    stolen, later = place.file("servers/db/server.key").read_bytes(), now() + timedelta(minutes=2)
+    place.build(spec, now=now())
+    before = f"revoke_before = {later - timedelta(minutes=1):%Y-%m-%dT%H:%M:%SZ}"
+    place.build(spec.replace("external = true", f"external = true\n{before}"), now=later)
+    assert place.file("servers/db/server.key").read_bytes() != stolen
+    assert not place.file("servers/db/server.crt").exists()
+    assert steps(place.build(now=later)) == [("server.db", "wait")]

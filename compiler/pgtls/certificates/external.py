@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pgtls.certificates.chain import SIGN_AGAIN, NoWay, purposes_of, unknown_extensions, unlisted, way_up
 from pgtls.certificates.model import Adopt, Issue, Keep, Wait, makes_key
 from pgtls.certificates.passphrases import does_not_open, way_out
-from pgtls.certificates.reissue import due_at, nothing_left
+from pgtls.certificates.reissue import due_at, nothing_left, too_old
 from pgtls.certificates.trust import checked_cas
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.fleet.fields import entity_named
@@ -270,8 +270,11 @@ def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime)
     if key == "missing" and layout.request_path(entity) in existing.contents:
         waits = "the key of its CSR is missing: have the new CSR signed, and name the certificate in cert_file"
     problems = (_warning(f"{entity} waits: {waits}", entity),)
-    end = found.certificate.not_after if isinstance(found.certificate, Certificate) else now
-    return Wait(profile=profile, found=found, end=end, due=end, problems=problems, why=waits, new_key=key == "missing")
+    earlier, new_key = found.certificate, key == "missing"
+    if isinstance(earlier, Certificate) and too_old(earlier, profile):  # whose key is stolen: nobody signs it again
+        found, earlier, new_key = replace(found, certificate=None, pem=None, above=(), earlier=False), None, True
+    end = earlier.not_after if isinstance(earlier, Certificate) else now
+    return Wait(profile=profile, found=found, end=end, due=end, problems=problems, why=waits, new_key=new_key)
 
 
 def _key_faults(profile: Profile, found: Found, existing: Existing) -> Iterator[str]:
