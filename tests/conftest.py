@@ -164,7 +164,7 @@ def _servers(item: pytest.Item) -> list[Installation]:
     return [one for one in (callspec.params.values() if callspec else ()) if isinstance(one, Installation)]
 
 
-_FEW_CASES = 5
+_FEW_CASES = 3
 
 
 def _every_second_case(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
