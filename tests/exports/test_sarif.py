@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,14 @@ def test_a_file_is_named_from_the_root_of_the_checkout_with_its_name_encoded(tmp
     assert absolute["locations"][0]["physicalLocation"]["artifactLocation"] == {
         "uri": (directory / "pgtls.toml").as_uri()
     }
+
+
+def test_a_file_has_any_name_that_a_file_can_have(tmp_path: Path) -> None:
+    (tmp_path / "pgtls.toml").write_text('version = 1\ninclude = ["*/*.toml"]\n')
+    (tmp_path / "users").mkdir()
+    (tmp_path / "users" / os.fsdecode(b"n\xff.toml")).write_text("wrong")
+    found = [result["locations"][0]["physicalLocation"] for result in results(check(tmp_path))]
+    assert "users/n%FF.toml" in [location["artifactLocation"]["uri"] for location in found]
 
 
 def test_what_has_no_place_is_located_in_the_spec(tmp_path: Path) -> None:

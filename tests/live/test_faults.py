@@ -213,6 +213,11 @@ def crl_not_hashed(site: Site) -> None:
         path.unlink()
 
 
+def crl_unreadable(site: Site) -> None:
+    """Let the server's account not read a file, although its superuser may ask for it."""
+    (site.server.data / "root.crl").chmod(0)
+
+
 def setting_overridden(site: Site) -> None:
     site.server.sql("alter system set ssl_prefer_server_ciphers = off")
     site.reload()
@@ -287,6 +292,7 @@ FAULTS = (
     Fault("pg_hba.conf was changed and not reloaded", hba_not_reloaded, "not reloaded", sql=True),
     Fault("pg_hba.conf was copied with its time and not reloaded", hba_copied_with_its_time, "not reloaded", sql=True),
     Fault("the directory of the CRLs lacks one", crl_not_hashed, "half-installed", 14, sql=True),
+    Fault("the server may not read its CRL", crl_unreadable, "half-installed", sql=True),
     Fault("ALTER SYSTEM overrides a setting", setting_overridden, "setting ssl_prefer_server_ciphers", sql=True),
     Fault("postgresql.conf has an error", error_in_conf, "error in postgresql.conf", sql=True),
     Fault("a role of the spec does not exist", role_missing, "role missing", sql=True),

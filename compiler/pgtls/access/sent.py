@@ -129,15 +129,17 @@ def _may_be(one: Secret, other: Secret) -> bool:
     """Return whether two sources may be the same.
 
     A comparison does not know where the directory of the spec lies on the build machine, nor its links: ``/var/run``
-    is ``/run``. So a path that leads out of the directory may be another one with the same end.
+    is ``/run``. So a path that leads out of the directory may be another one with the same end. In a volume of
+    Kubernetes, each file is a link to the one in ``..data``.
     """
     if one.path is None or other.path is None or not (_leads_out(one.path) or _leads_out(other.path)):
         return one.normalized == other.normalized
-    ends = [f"/{_LEADING.sub('', path)}" for path in (one.path, other.path)]
+    ends = [_VOLUME.sub("", f"/{_LEADING.sub('', path)}") for path in (one.path, other.path)]
     return ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
 
 
 _LEADING = re.compile(r"^(/+|(\.\./)+)")
+_VOLUME = re.compile(r"/\.\.[^/]+(?=/)")
 
 
 def _leads_out(path: str) -> bool:

@@ -89,7 +89,7 @@ def _location(diagnostic: Diagnostic, spec: str) -> dict[str, Any]:
 def _artifact(file: str) -> dict[str, Any]:
     if os.path.isabs(file):
         return {"uri": Path(file).as_uri()}
-    return {"uri": quote(Path(file).as_posix()), "uriBaseId": "%SRCROOT%"}
+    return {"uri": quote(os.fsencode(Path(file).as_posix())), "uriBaseId": "%SRCROOT%"}
 
 
 def _fingerprint(diagnostic: Diagnostic) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.access.explain import surroundings_of
 from pgtls.certificates.model import recorded_under
 from pgtls.diagnostics import errors
-from pgtls.pki.model import RevocationList
+from pgtls.pki.model import RevocationList, Unreadable
 from pgtls.rollout import facts
 from pgtls.rollout.order import Order, Sides, order
 from pgtls.rollout.retire import retirable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from pgtls.access.model import Entry, Rules
-    from pgtls.certificates.model import CrlDecision, Decisions, Existing
+    from pgtls.certificates.model import Decisions, Existing
     from pgtls.diagnostics import Diagnostic
     from pgtls.fleet.model import Fleet, Identity, User
     from pgtls.pki.model import Entity
@@ -134,7 +134,7 @@ def history(
     keys = facts.Keys(decisions.certificates, existing, issued)
     made = generations(fleet, rules, entries, decisions, keys)
     known = _earlier(fleet, made, existing, keys, kept, existing.deployed.own)
-    revoking = frozenset(_with_new_crls(tree, existing)) if _revokes(decisions) else frozenset()
+    revoking = frozenset(_with_new_crls(tree, existing)) if _revokes(decisions, existing) else frozenset()
     return {
         entity: extended(
             known.get(entity, ()),
@@ -145,14 +145,28 @@ def history(
     }
 
 
-def _revokes(decisions: Decisions) -> bool:
-    """Return whether a CRL lists more than before, of certificates that the lock knows or of others (``revoked``)."""
-    return bool(decisions.revocations) or any(map(_lists_more, (*decisions.crls.values(), *decisions.retired)))
+def _revokes(decisions: Decisions, existing: Existing) -> bool:
+    """Return whether a CRL lists more than before, of certificates that the lock knows or of others.
+
+    These are listed by ``revoked``, or by a CRL that the spec brings.
+    """
+    own = (*decisions.crls.values(), *decisions.retired)
+    signed = ((one.listed or frozenset(), _serials(one.found)) for one in own)
+    paths = {layout.crl_path(name): one.facts for name, one in existing.outside.crls.items()}
+    brought = ((_serials(facts), _serials_in(existing.contents.get(path, b""))) for path, facts in paths.items())
+    return bool(decisions.revocations) or any(not now <= before for now, before in (*signed, *brought))
 
 
-def _lists_more(crl: CrlDecision) -> bool:
-    before = {entry.serial for entry in crl.found.revoked} if isinstance(crl.found, RevocationList) else set()
-    return not (crl.listed or frozenset()) <= before
+def _serials(crl: RevocationList | Unreadable | None) -> frozenset[str]:
+    return frozenset(entry.serial for entry in crl.revoked) if isinstance(crl, RevocationList) else frozenset()
+
+
+def _serials_in(pem: bytes) -> frozenset[str]:
+    """Return what the CRLs of a file list."""
+    from pgtls.pki import crl
+
+    found = crl.parse(pem)
+    return frozenset[str]() if isinstance(found, Unreadable) else frozenset().union(*map(_serials, map(crl.of, found)))
 
 
 def _with_new_crls(tree: Tree, existing: Existing) -> Iterator[Entity]:
