@@ -37,7 +37,7 @@ _EXHAUSTIVE = 6
 With more unknown facts, only these combinations are checked: each pair, none, and all. A pair is enough: of each side
 one policy or line decides, and each contains the name by one fact.
 """
-_MOST_PAIRS = 100_000
+_MOST_PAIRS = 50_000
 """The largest number of such pairs of groups, over all roles that policies name: with more, each group alone."""
 
 

@@ -12,17 +12,17 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from pgtls.access.classes import Classes
+from pgtls.access.classes import NONE, Bits, Classes
 from pgtls.access.meaning import Holders, Meaning, coverage, secret_options
 from pgtls.access.model import Difference
 from pgtls.access.text import TRANSPORTS, Text, line_coverage, shows
-from pgtls.hba.model import Name
+from pgtls.hba.model import Keyword, Name
 from pgtls.postgres.methods import takes_map
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
-    from pgtls.access.classes import RoleClass
+    from pgtls.access.classes import Coverage, RoleClass
     from pgtls.access.meaning import Accepted, Ask
     from pgtls.access.model import Rules
     from pgtls.fleet.model import Fleet, Policy
@@ -44,15 +44,32 @@ def prove(fleet: Fleet, rules: Rules) -> tuple[Difference, ...]:
     policies = fleet.policies_of(server)
     holders = Holders(fleet, server)
     text = Text(hba.lines, ident.lines, holders, secret_options(policies))
+    covered = [coverage(policy) for policy in policies], [line_coverage(line) for line in hba.lines]
+    same = Bits(*map(_comparing_names, covered))
     classes = Classes(
-        [coverage(policy) for policy in policies],
-        [line_coverage(line) for line in hba.lines],
+        *covered,
         fleet.memberships,
         _names(fleet, ident.lines) if _is_wide(policies, hba.lines) else (),
+        deciding=lambda bits: _by_role(bits, text, same),
     )
     meaning = Meaning(policies, holders, server.table.postgres)
     meaning.learn(classes)
     return tuple(islice(_differences(server.name, classes, meaning, text), ENOUGH))
+
+
+def _comparing_names(side: Sequence[Coverage]) -> int:
+    """Return the policies or lines that compare the name of a database with the role's, or its groups'."""
+    return sum(1 << i for i, one in enumerate(side) if {Keyword.SAMEUSER, Keyword.SAMEROLE} & {*one.databases})
+
+
+def _by_role(bits: Bits, text: Text, same: Bits) -> Hashable:
+    """Return what decides a class if the name of its role matters, too: whose identity is accepted, in which database.
+
+    What else decides is the same for any role in the same groups, and is compared for one that the spec does not name.
+    """
+    asked = (text.ask(text.deciding(bits.lines, transport)) for transport in TRANSPORTS)
+    matters = bits & same != NONE or any(ask is not None and _compared(ask) for ask in asked)
+    return (bits.policies, text.first(bits.lines)) if matters else None
 
 
 def _is_wide(policies: Sequence[Policy], lines: Sequence[Line]) -> bool:
