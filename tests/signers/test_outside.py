@@ -407,3 +407,26 @@ def test_a_stolen_key_gets_no_request_while_others_sign(place: Place) -> None:
     assert place.file("servers/db/server.key").read_bytes() != stolen
     assert not place.file("servers/db/server.crt").exists()
     assert steps(place.build(now=later)) == [("server.db", "wait")]
+
+
+def test_replace_makes_a_new_key_where_others_sign_and_says_so_where_it_cannot(place: Place, openssl: OpenSSL) -> None:
+    """No date revokes a certificate of a company: its CRL does."""
+    spec, replace = both(place, openssl), Asked(replace=frozenset({"server.db"}))
+    place.build(spec, now=now())
+    stolen = place.file("servers/db/server.key").read_bytes()
+    with pytest.raises(Rejected) as rejected:
+        place.build(
+            spec.replace("external = true\nclient_ca", "external = true\nrevoke_before = 2020-01-01\nclient_ca")
+        )
+    (dated,) = (one for one in rejected.value.diagnostics if one.code == "PGT572")
+    assert str(dated.hint).endswith("remove cert_file, and build with --replace server.db")
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=now(), asked=replace)
+    assert complaints(rejected) == [("PGT565", "the certificate of server.db is for its present key")]
+    assert place.file("servers/db/server.key").read_bytes() == stolen
+    without = spec.replace('cert_file = "db.crt"\n', "")
+    place.build(without, now=now(), asked=replace)
+    assert place.file("servers/db/server.key").read_bytes() != stolen
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
+    place.build(spec, now=now(), asked=Asked(accept_outage=True))
+    assert place.file("servers/db/server.crt").read_bytes() == (place.directory / "db.crt").read_bytes()

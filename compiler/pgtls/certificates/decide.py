@@ -167,7 +167,7 @@ def _certificate(
     """Decide about one certificate. ``decided`` are the earlier decisions about CAs."""
     found, now = existing.found[profile.entity], fleet.now
     if profile.entity in existing.outside.not_ours:
-        return external.signed_outside(profile, found, fleet, existing, decided, asked.renew)
+        return external.signed_outside(profile, found, fleet, existing, decided, asked)
     case = _case(profile, existing, decided, asked, listed, now)
     if signers.signer(profile, fleet):
         return signers.decided(case, fleet, existing, decided, asked)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from cryptography import x509
 
+    from pgtls.certificates.asked import Asked
     from pgtls.certificates.model import Beside, CrlDecision, Decision, Existing, Found, Outside, Reason
     from pgtls.fleet.model import Authority, Fleet
     from pgtls.pki.model import Profile
@@ -191,24 +192,26 @@ def signed_outside(
     fleet: Fleet,
     existing: Existing,
     above: Mapping[Entity, Decision],
-    renew: Collection[str],
+    asked: Asked,
 ) -> Keep | Adopt | Wait:
     """Decide about the certificate of an entity that an outside signer issues."""
     now, entity, certificate = fleet.now, profile.entity, found.certificate
     if existing.from_lock:
         end = certificate.not_after if isinstance(certificate, Certificate) else now
         return Keep(profile=profile, found=found, end=end, due=end)
+    replaced = entity.kind != "ca" and entity in asked.replace
     if found.earlier or not isinstance(certificate, Certificate):
-        return _not_back(profile, found, existing, now)
+        return _not_back(profile, found, existing, now, replaced=replaced)
     end, due = certificate.not_after, due_at(certificate, profile)
     problem, way = _judged(profile, found, certificate, fleet, existing, above)
+    problem = problem or (_not_replaced(entity, existing) if replaced else None)
     stays = Keep if found.ours else Adopt
     if problem:
         return stays(profile=profile, found=found, end=end, due=due, problems=(problem,))
     found = replace(found, above=tuple(ca.public_bytes(Encoding.PEM) for ca in way))
     end = min([end, *(ca.not_valid_after_utc for ca in way)])
     problems = tuple(unlisted(profile, found.pem or b"", way, fleet, existing))
-    if now < due and entity not in renew:
+    if now < due and entity not in asked.renew:
         return stays(profile=profile, found=found, end=end, due=due, problems=problems)
     waits = f"it expires on {certificate.not_after:%Y-%m-%d}, and an outside signer issues it"
     warning = _warning(f"{entity} waits: {waits}", entity, SIGN_AGAIN)
@@ -257,8 +260,16 @@ def _judged(
 _LOST = "restore the key from a backup; or remove cert_file, move the key away and build: this makes a new key and CSR"
 
 
-def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime) -> Keep | Wait:
-    """Wait for the signature of a request. ``new_key``: the request does not exist yet."""
+def _not_replaced(entity: Entity, existing: Existing) -> Diagnostic:
+    """Return why --replace makes no new key: the certificate of the present one is named."""
+    hint = "make a new key there, and name its new request or certificate"
+    if entity in existing.outside.external:
+        hint = f"remove cert_file, and build with --replace {entity}: this makes a new key and CSR"
+    return _fault("PGT565", f"the certificate of {entity} is for its present key", entity, hint, "cert_file")
+
+
+def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime, *, replaced: bool) -> Keep | Wait:
+    """Wait for the signature of a request, for a new key if the present one is stolen, or to be ``replaced``."""
     entity, key = profile.entity, found.key
     if entity not in existing.outside.external:  # its file is unreadable, which is already reported
         return Keep(profile=profile, found=found, end=now, due=now)
@@ -271,7 +282,7 @@ def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime)
         waits = "the key of its CSR is missing: have the new CSR signed, and name the certificate in cert_file"
     problems = (_warning(f"{entity} waits: {waits}", entity),)
     earlier, new_key = found.certificate, key == "missing"
-    if isinstance(earlier, Certificate) and too_old(earlier, profile):  # whose key is stolen: nobody signs it again
+    if replaced or (isinstance(earlier, Certificate) and too_old(earlier, profile)):
         found, earlier, new_key = replace(found, certificate=None, pem=None, above=(), earlier=False), None, True
     end = earlier.not_after if isinstance(earlier, Certificate) else now
     return Wait(profile=profile, found=found, end=end, due=end, problems=problems, why=waits, new_key=new_key)

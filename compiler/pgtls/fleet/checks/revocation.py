@@ -34,6 +34,10 @@ def dates(fleet: Fleet) -> Iterator[Diagnostic]:
                 f'ca "{thing.ca.name}" has no CRL: no peer would see that a certificate of {thing.entity} is revoked'
             )
             hint = f"crl = true in [ca.{thing.ca.name}]"
+            if thing.ca.trusted_only:
+                message = f'pgtls signs no CRL of ca "{thing.ca.name}", and revokes no certificate of {thing.entity}'
+                hint = "have it revoked where this CA signs, and bring its new CRL; for a new key and CSR, "
+                hint += f"remove cert_file, and build with --replace {thing.entity}"
             yield finder(fleet, thing).fault("PGT572", message, "revoke_before", hint=hint)
 
 
