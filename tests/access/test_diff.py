@@ -590,7 +590,7 @@ def test_a_revision_without_git_gets_the_hint_to_write_it(
     assert "git:HEAD" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("attribute", ["-export-ignore", "-text", "eol=crlf"])
+@pytest.mark.parametrize("attribute", ["export-ignore", "-text", "export-subst"])
 def test_attributes_hide_no_file_of_a_revision(split: Path, capsys: pytest.CaptureFixture[str], attribute: str) -> None:
     (split / "policies" / "zz.toml").write_text(WIDE)
     (split / ".gitattributes").write_text(f"policies/*.toml {attribute}\n")

@@ -89,7 +89,9 @@ def test_the_files_of_a_revision_are_read_and_not_those_of_the_work_tree(reposit
 @pytest.mark.parametrize(
     "attributes",
     [
-        "docs export-ignore",
+        "users/app.toml export-ignore",
+        "users export-ignore",
+        "*.toml export-subst",
         "* text eol=crlf",
         "*.png filter=lfs",
         "*.toml -ident",
@@ -100,20 +102,6 @@ def test_attributes_hide_and_change_nothing(repository: Repository, attributes: 
         repository.write(name, attributes + "\n")
     repository.commit()
     assert repository.users() == ["app"]
-
-
-@pytest.mark.parametrize("attribute", ["users/app.toml export-ignore", "*.toml export-subst"])
-@pytest.mark.parametrize("directory", ["users export-ignore", "users/ export-ignore", "* export-ignore"])
-def test_a_file_that_an_archive_lacks_or_changes_is_refused(
-    repository: Repository, attribute: str, directory: str
-) -> None:
-    for line in (attribute, directory):
-        repository.write(".gitattributes", line + "\n")
-        repository.commit()
-        with pytest.raises(Rejected) as rejected:
-            repository.users()
-        ((code, message),) = ((one.code, one.message) for one in rejected.value.diagnostics)
-        assert (code, f'when it archives "git:HEAD:" ({line.split()[1]})' in message) == ("PGT292", True)
 
 
 @pytest.mark.parametrize(

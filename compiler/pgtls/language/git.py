@@ -8,7 +8,6 @@ import re
 import subprocess
 import tempfile
 from functools import cached_property
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from pgtls.diagnostics import Diagnostic, Rejected
@@ -42,8 +41,8 @@ _ENVIRONMENT = {
 _ELSEWHERE = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_PREFIX")
 """Variables that lead git to another repository than the one around the spec: a hook sets them."""
 
-_ALTERING = ("working-tree-encoding", "filter", "ident", "export-ignore", "export-subst")
-"""Attributes with which a checkout or an archive, which is what a build reads, has other bytes than the object."""
+_ALTERING = ("working-tree-encoding", "filter", "ident")
+"""Attributes with which a checkout, which is what a build reads, has other bytes than the object."""
 
 
 class _Entry(NamedTuple):
@@ -129,7 +128,7 @@ class Revision(Mapped):
 
     @cached_property
     def _altered(self) -> Mapping[str, str]:
-        """The files of which a checkout or an archive has other bytes, by path, with the attribute."""
+        """The files of which a checkout has other bytes, by path, with the attribute."""
         attributes = [entry for path, entry in self._entries.items() if os.path.basename(path) == ".gitattributes"]
         if not attributes:
             return {}
@@ -161,30 +160,21 @@ class Revision(Mapped):
 
 
 def _altering(root: str, tree: str, paths: Iterable[str]) -> dict[str, str]:
-    """Return the files of a tree that a checkout or an archive changes, with the attribute that says so.
+    """Return the files of a tree that a checkout changes, with the attribute that says so. No program is run for it.
 
-    No program is run for it. An archive leaves out what is in a directory with ``export-ignore``. git before 2.40 takes
-    attributes from an index and not from a tree, so the tree is read into an index of its own.
+    git before 2.40 takes attributes from an index and not from a tree, so the tree is read into an index of its own.
     """
-    above = {path: _directories(path) for path in paths}
-    asked = dict.fromkeys(chain(above, *above.values()))
-    names = b"".join(os.fsencode(one) + b"\0" for one in asked)
+    names = b"".join(os.fsencode(path) + b"\0" for path in paths)
     with tempfile.TemporaryDirectory(prefix="pgtls-") as directory:
         index = os.path.join(directory, "index")
         _git(root, "read-tree", tree, index=index)
         said = _git(root, "check-attr", "--cached", "--stdin", "-z", *_ALTERING, stdin=names, index=index)
     fields = iter(os.fsdecode(said).split("\0")[:-1])
-    found = {
+    return {
         path: name if value == "set" else f"{name}={value}"
         for path, name, value in zip(fields, fields, fields, strict=True)
-        if value not in ("unspecified", "unset") and (name == "export-ignore" or path in above)
+        if value not in ("unspecified", "unset")
     }
-    return {path: found[one] for path, folders in above.items() for one in (*folders, path) if one in found}
-
-
-def _directories(path: str) -> tuple[str, ...]:
-    """Return the directories above a file, as git names them to match a pattern that ends in a slash."""
-    return tuple(path[: index + 1] for index, character in enumerate(path) if character == "/")
 
 
 def revision(name: str, spec: str) -> tuple[Revision, str]:
@@ -354,8 +344,7 @@ def _no_revision(name: str, spec: str, reason: str, advice: str = "") -> Diagnos
 
 
 def _would_change(path: str, label: str, attribute: str) -> Diagnostic:
-    when = f'archives "{label}"' if attribute.startswith("export-") else f'checks "{label}" out'
-    message = f'git changes "{path}" when it {when} ({visible(attribute)}): a build reads other bytes'
+    message = f'git changes "{path}" when it checks "{label}" out ({visible(attribute)}): a build reads other bytes'
     return Diagnostic("PGT292", message, hint="delete this attribute of the file from .gitattributes")
 
 
