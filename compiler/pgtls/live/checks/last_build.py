@@ -62,11 +62,13 @@ def _asked(one: Generation, lock: Lock) -> frozenset[str]:
 
 
 def _revokes_since(fleet: Fleet, compiled: Compiled, lock: Lock) -> bool:
-    """Return whether a CRL of the server may list more than when it was last known to be in force."""
+    """Return whether a build since the server was last seen, or got its certificate, may have changed CRLs alone.
+
+    What is told from all earlier builds has the CRLs of its own.
+    """
     known, last = compiled.known, compiled.made
-    if known and last and known.generation == last.ids[-1]:  # a build since then made no other one: only CRLs changed
+    if known and last and known.generation == last.ids[-1]:
         return True
     issued = compiled.leaf.not_before + BACKDATED
-    since = max(issued, known.at) if known else issued
     cas = {ca.name for ca in checked_cas(fleet, compiled.server)}
-    return any(line.ca in cas and line.date > since for line in lock.revoked)
+    return not compiled.earlier and any(line.ca in cas and line.date > issued for line in lock.revoked)
