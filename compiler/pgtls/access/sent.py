@@ -132,9 +132,12 @@ def _may_be(one: Secret, other: Secret) -> bool:
     is ``/run``. So a path that leads out of the directory may be another one with the same end. In a volume of
     Kubernetes, each file is a link to the one in ``..data``.
     """
-    if one.path is None or other.path is None or not (_leads_out(one.path) or _leads_out(other.path)):
+    if one.path is None or other.path is None:
         return one.normalized == other.normalized
-    ends = [_VOLUME.sub("", f"/{_LEADING.sub('', path)}") for path in (one.path, other.path)]
+    paths = [_VOLUME.sub("", path) for path in (one.path, other.path)]
+    if not any(map(_leads_out, paths)):
+        return paths[0] == paths[1]
+    ends = [f"/{_LEADING.sub('', path)}" for path in paths]
     return ends[0].endswith(ends[1]) or ends[1].endswith(ends[0])
 
 
