@@ -430,3 +430,18 @@ def test_replace_makes_a_new_key_where_others_sign_and_says_so_where_it_cannot(p
     openssl.sign(place.file("servers/db/server.csr"), place.directory / "db.crt")
     place.build(spec, now=now(), asked=Asked(accept_outage=True))
     assert place.file("servers/db/server.crt").read_bytes() == (place.directory / "db.crt").read_bytes()
+
+
+@pytest.mark.parametrize(("unit", "kept"), [("A", True), ("B", False)])
+def test_a_user_keeps_a_certificate_with_its_subject_while_others_sign_the_next(
+    place: Place, unit: str, kept: bool
+) -> None:
+    named = 'identity = "dn"\nsubject = {{ organizational_unit = "{}" }}\n'
+    spec = OWN.format(major=17) + LEAVING.replace("[user.app]\n", f"[user.app]\n{named.format('A')}", 1)
+    place.build(spec, now=now())
+    before = place.file("clients/app/postgresql.crt").read_bytes()
+    changed = spec.replace(named.format("A"), f"{named.format(unit)}external = true\n")
+    place.build(changed, now=now(), asked=Asked(accept_outage=True))
+    certificate = place.file("clients/app/postgresql.crt")
+    assert certificate.exists() == kept
+    assert not kept or certificate.read_bytes() == before

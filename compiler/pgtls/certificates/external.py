@@ -201,7 +201,7 @@ def signed_outside(
         return Keep(profile=profile, found=found, end=end, due=end)
     replaced = entity.kind != "ca" and entity in asked.replace
     if found.earlier or not isinstance(certificate, Certificate):
-        return _not_back(profile, found, existing, now, replaced=replaced)
+        return _not_back(profile, found, fleet, existing, replaced=replaced)
     end, due = certificate.not_after, due_at(certificate, profile)
     problem, way = _judged(profile, found, certificate, fleet, existing, above)
     problem = problem or (_not_replaced(entity, existing) if replaced else None)
@@ -260,6 +260,12 @@ def _judged(
 _LOST = "restore the key from a backup; or remove cert_file, move the key away and build: this makes a new key and CSR"
 
 
+def _is_of_another(profile: Profile, certificate: Certificate, fleet: Fleet) -> bool:
+    """Return whether the certificate that a user keeps meanwhile shows another subject than the spec says."""
+    fields = (one.field for one in misfits(profile, certificate, fleet))
+    return profile.kind == "user" and "subject" in fields
+
+
 def _not_replaced(entity: Entity, existing: Existing) -> Diagnostic:
     """Return why --replace makes no new key: the certificate of the present one is named."""
     hint = "make a new key there, and name its new request or certificate"
@@ -268,9 +274,9 @@ def _not_replaced(entity: Entity, existing: Existing) -> Diagnostic:
     return _fault("PGT565", f"the certificate of {entity} is for its present key", entity, hint, "cert_file")
 
 
-def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime, *, replaced: bool) -> Keep | Wait:
+def _not_back(profile: Profile, found: Found, fleet: Fleet, existing: Existing, *, replaced: bool) -> Keep | Wait:
     """Wait for the signature of a request, for a new key if the present one is stolen, or to be ``replaced``."""
-    entity, key = profile.entity, found.key
+    now, entity, key, earlier = fleet.now, profile.entity, found.key, found.certificate
     if entity not in existing.outside.external:  # its file is unreadable, which is already reported
         return Keep(profile=profile, found=found, end=now, due=now)
     if key == "unreadable":
@@ -281,10 +287,11 @@ def _not_back(profile: Profile, found: Found, existing: Existing, now: datetime,
     if key == "missing" and layout.request_path(entity) in existing.contents:
         waits = "the key of its CSR is missing: have the new CSR signed, and name the certificate in cert_file"
     problems = (_warning(f"{entity} waits: {waits}", entity),)
-    earlier, new_key = found.certificate, key == "missing"
-    if replaced or (isinstance(earlier, Certificate) and too_old(earlier, profile)):
-        found, earlier, new_key = replace(found, certificate=None, pem=None, above=(), earlier=False), None, True
-    end = earlier.not_after if isinstance(earlier, Certificate) else now
+    end, new_key = now, key == "missing" or replaced
+    if isinstance(earlier, Certificate):
+        end, new_key = earlier.not_after, new_key or too_old(earlier, profile)
+        if new_key or _is_of_another(profile, earlier, fleet):
+            found, end = replace(found, certificate=None, pem=None, above=(), earlier=False), now
     return Wait(profile=profile, found=found, end=end, due=end, problems=problems, why=waits, new_key=new_key)
 
 

@@ -391,15 +391,11 @@ def _made_outside(entity: Entity, found: Found, known: Collection[str], outside:
 
 
 def _not_back(entity: Entity, found: Found) -> Found:
-    """Keep the certificate of a server while another one is being signed: without it, no rules or CRLs are deployed.
+    """Keep the certificate in use while another one is being signed: rules and CRLs must be deployed meanwhile.
 
-    A user needs none meanwhile, and a CA signs nothing: peers would look for the chain of the spec.
+    A CA signs nothing with it: peers would look for the chain of the spec.
     """
-    if (
-        entity.kind not in ("server", "pooler")
-        or found.key != "present"
-        or not (found.ours and isinstance(found.certificate, Certificate))
-    ):
+    if entity.kind == "ca" or found.key != "present" or not (found.ours and isinstance(found.certificate, Certificate)):
         return replace(found, certificate=None, pem=None)
     own, *others = blocks(found.pem or b"")
     return replace(found, pem=own, above=tuple(others), earlier=True)
