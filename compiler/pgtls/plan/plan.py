@@ -140,7 +140,15 @@ def _steps(
         if crl_decision.waits:
             why = f"its CRL: {crl_decision.waits}, and its key is not here"
             yield Step(crl_decision.entity, "wait", why, "nothing")
-    for line in {(line.ca, line.serial): line for line in reversed(decisions.revocations)}.values():
+    yield from _revocations(fleet, decisions, existing)
+
+
+def _revocations(fleet: Fleet, decisions: Decisions, existing: Existing) -> Iterator[Step]:
+    """Yield a step for each certificate that is revoked: the lock may have several reasons for it."""
+    revoked: dict[tuple[str, str], RevokedLine] = {}
+    for line in decisions.revocations:
+        revoked.setdefault((line.ca, line.serial), line)
+    for line in revoked.values():
         decision = decisions.certificates.get(line.entity)
         why = "the lock had lost it" if line in existing.forgotten else _why_revoked(fleet, line, decision)
         yield Step(line.entity, "revoke", f"{why}: certificate {line.serial}", "reload")
