@@ -448,25 +448,6 @@ def test_files_that_come_to_their_place_by_other_means_are_loaded(revoking: Serv
     assert "nothing to do" in install(files, revoking).done()
 
 
-def test_files_that_others_took_the_place_of_for_a_while_are_loaded_again(server: Server, tmp_path: Path) -> None:
-    server.populate(["carol"], ["postgres"], password="secret")
-    files = build(tmp_path, server) / "servers" / "main"
-    carol = at(server) | {"user": "carol", "dbname": "postgres", "password": "secret", "sslmode": "require"}
-    assert "done" in install(files, server).done()
-    refused(PSQL.connect(carol), "no pg_hba.conf entry")
-    assert "nothing to do" in install(files, server).done()
-    rules = server.data / "pg_hba.conf"
-    compiled_ones = rules.read_text()
-    rules.write_text(f"hostssl all carol 127.0.0.0/8 scram-sha-256\n{compiled_ones}")
-    server.reload()
-    assert admitted(PSQL.connect(carol)) == "carol@postgres"
-    rules.write_text(compiled_ones)
-    assert admitted(PSQL.connect(carol)) == "carol@postgres"
-    assert "done: the files were in place" in install(files, server).done()
-    refused(PSQL.connect(carol), "no pg_hba.conf entry")
-    assert "nothing to do" in install(files, server).done()
-
-
 def test_a_setting_may_be_spelt_otherwise_and_others_than_those_of_tls_may_be_a_choice(
     server: Server, tmp_path: Path
 ) -> None:
