@@ -81,7 +81,7 @@ def difference(old: State, new: State, later: Callable[[datetime], Later]) -> Di
     """Compare two states, now and after each end (``until``) that may open access. ``later`` gives them as of then."""
     sides = old.side, new.side
     runs = () if old.fleet == new.fleet else _runs(old.fleet, new.fleet)
-    found, uncompared = _opened(tuple(_compared(*sides)), old, runs, later, _most(old, new))
+    found, uncompared = _opened(tuple(_compared(*sides)), old, runs, later, _most(old, new) if runs else 0)
     access = tuple(change for change in found if isinstance(change, Change))
     services = (change.told for change in found if isinstance(change, ServiceChange))
     unknown = (change for change in found if isinstance(change, ProtectionChange))
@@ -106,7 +106,7 @@ _WORK = 5_000_000
 """How much to compare at all later instants together, in pairs of hba lines: some ten seconds. Without a limit, a short
 spec would keep a job busy for hours."""
 _COMBINATION = 4
-"""What a combination of patterns costs."""
+"""What a combination of patterns costs, in pairs of hba lines."""
 _TABLE = 25
 """What a user or policy costs: it is resolved and compiled again."""
 

@@ -89,7 +89,8 @@ def lowest(bits: Bits) -> tuple[int, int]:
 
 
 def shown(before: Sequence[Coverage], after: Sequence[Coverage], *, decides: bool) -> Decisions:
-    found = Classes(before, after, Memberships({}), ROLES, deciding=lowest if decides else None)
+    known = Memberships({})
+    found = Classes(before, after, known, ROLES, deciding=lowest) if decides else Classes(before, after, known, ROLES)
     return {
         (role, *lowest(one.bits)) for one in found.combined() for role in one.role.names if one.address is found.socket
     }

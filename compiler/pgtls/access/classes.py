@@ -117,7 +117,8 @@ class Classes:
 
     ``names`` are further roles to check. ``declared`` are the memberships that the spec of the policies says, and
     those that the spec of the lines says: where they differ, a role is checked with each of them, too. ``deciding``
-    returns what decides a class on both sides, if that is the first of some of its policies and of some of its lines.
+    returns what decides a class on both sides, if that is the first of some of its policies and of some of its lines;
+    by default, each class is decided in its own way.
     """
 
     def __init__(
@@ -127,7 +128,7 @@ class Classes:
         known: Memberships,
         names: Iterable[str] = (),
         declared: tuple[Memberships, Memberships] | None = None,
-        deciding: Callable[[Bits], Hashable] | None = None,
+        deciding: Callable[[Bits], Hashable] = lambda bits: bits,
     ) -> None:
         self._known = known
         self._deciding = deciding
@@ -157,9 +158,10 @@ class Classes:
         for name in (*names, somebody):
             alike.setdefault(self._known_of(name, every | named.get(name, NONE)), []).append(name)
         found: dict[tuple[Bits, str | None], list[str]] = {}
+        of_named = () if self.is_cut else self._pairs
         for known, members in alike.items():
-            pairs = None if somebody in members else () if self.is_cut and known.certain != every else self._pairs
-            for bits in self._possible(known, pairs):
+            pairs = self._pairs if known.certain == every else of_named
+            for bits in self._possible(known, None if somebody in members else pairs):
                 found.setdefault((bits, known.own), []).extend(members)
         return tuple(RoleClass(tuple(members), *key) for key, members in found.items())
 
@@ -229,7 +231,7 @@ class Classes:
     def _pairs(self) -> Sequence[tuple[Role, Role]]:
         """The pairs of groups and expressions that may show what neither of them shows alone.
 
-        Both contain a policy or line of one database. If it is known what decides, it is something else for the pair.
+        Both contain a policy or line of one database, and something else decides for the pair.
         """
         if len(self._doubtful) <= _EXHAUSTIVE:
             return ()
@@ -258,14 +260,12 @@ class Classes:
 
     def _shows_more(self, one: Bits, other: Bits) -> bool:
         """Return whether something else decides about a role of two groups than about a role of either one."""
-        if self._deciding is None:
-            return True
+        decides = self._deciding
         every = self._roles.get(Keyword.ALL, NONE)
         one, other = one | every, other | every
         for database in self._wide_databases(one | other):
             bits = (one | other) & database
             for both in (*(both for both, _ in self._touching.touching(bits)), bits & self.socket.bits):
-                decides = self._deciding
                 if decides(both) not in (decides(both & one), decides(both & other)):
                     return True
         return False

@@ -488,8 +488,11 @@ MOST_COMBINATIONS = 500_000
 
 def many_patterns(fleet: Fleet) -> Iterator[Diagnostic]:
     """Find servers whose policies have too many regular expressions and groups of the database in all."""
-    for name, server in fleet.servers.items():
-        policies = fleet.policies_of(server)
+    found: dict[str, list[Policy]] = {}
+    for policy in fleet.policies.values():
+        for server in policy.servers:
+            found.setdefault(server.name, []).append(policy)
+    for name, policies in found.items():
         patterns = {term for policy in policies for term in _patterns((*policy.roles, *policy.databases))}
         combined = 0 if len(patterns) > MOST_PATTERNS else combinations_of_patterns(policies)
         if len(patterns) > MOST_PATTERNS:
@@ -500,7 +503,9 @@ def many_patterns(fleet: Fleet) -> Iterator[Diagnostic]:
         else:
             continue
         hint = "name the roles and databases, or join expressions with |"
-        yield finder(fleet, server).fault("PGT276", f'the policies of server "{name}" {message}', hint=hint)
+        yield finder(fleet, fleet.servers[name]).fault(
+            "PGT276", f'the policies of server "{name}" {message}', hint=hint
+        )
 
 
 def combinations_of_patterns(policies: Iterable[Policy]) -> int:
