@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.authority import Authority
 from support.building import SMALL
 from support.pgtls import pgtls
 
@@ -66,6 +68,22 @@ def test_a_build_that_only_changes_a_crl_is_not_deployed_before_somebody_says_so
     assert (found["server.main"], found["user.etl"]) == ("older build", "last build"), "this bundle is as before"
     assert "Not known to be deployed: server.main (pgtls verify)" in pgtls("status", cwd=built, now="2026-01-05").stdout
     assert set(confirmed("2026-01-05").values()) == {"last build"}
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["it lists one more", "it is only newer"])
+def test_a_crl_of_a_company_is_to_be_deployed_if_it_lists_more(tmp_path: Path, more: bool) -> None:
+    company, now = Authority.root("Company"), datetime.now(UTC)
+    (tmp_path / "company.crt").write_bytes(company.pem)
+    (tmp_path / "company.crl").write_bytes(company.crl(age=2))
+    ca = '[ca.company]\ncert_file = "company.crt"\ncrl_file = "company.crl"\n'
+    waived = SMALL.rstrip() + '\nwaiver = { reason = "x", codes = ["PGT330"] }\n'
+    (tmp_path / "pgtls.toml").write_text(waived.replace('["clients"]', '["clients", "company"]') + ca)
+    first, second, third = (f"{now + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}" for minutes in (1, 2, 3))
+    assert pgtls("build", cwd=tmp_path, now=first).status == 0
+    pgtls("confirm", "all", "--reason", "x", cwd=tmp_path, now=first)
+    (tmp_path / "company.crl").write_bytes(company.crl(*[company.below("Left").certificate] * more))
+    assert pgtls("build", cwd=tmp_path, now=second).status == 0
+    assert deployed(tmp_path, third)["server.main"] == ("older build" if more else "last build")
 
 
 def deployed(built: Path, now: str) -> dict[str, str]:
