@@ -10,8 +10,9 @@ import pytest
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
+from pgtls.state.lock import read
 from signers.programs import SIGNERS, Certtool, OpenSSL, missing
-from support.building import Place, steps
+from support.building import Place, reason, steps
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.servers import Server, versions
 
@@ -409,6 +410,19 @@ def test_a_stolen_key_gets_no_request_while_others_sign(place: Place) -> None:
     assert steps(place.build(now=later)) == [("server.db", "wait")]
 
 
+def test_a_revoked_serial_number_gets_no_request_while_others_sign(place: Place) -> None:
+    spec = OWN.format(major=17).replace('ca = "servers"', 'ca = "servers"\nexternal = true', 1)
+    place.build(OWN.format(major=17), now=now())
+    stolen = place.file("servers/db/server.key").read_bytes()
+    (line,) = (line for line in read(place.lock).issued if line.entity == "server.db")
+    place.build(spec, now=now())
+    assert place.file("servers/db/server.key").read_bytes() == stolen
+    place.build(spec.replace("[ca.servers]", f'[ca.servers]\nrevoked = ["{line.serial}"]'), now=now())
+    assert place.file("servers/db/server.key").read_bytes() != stolen
+    assert not place.file("servers/db/server.crt").exists()
+    assert steps(place.build(now=now())) == [("server.db", "wait")]
+
+
 def test_replace_makes_a_new_key_where_others_sign_and_says_so_where_it_cannot(place: Place, openssl: OpenSSL) -> None:
     """No date revokes a certificate of a company: its CRL does."""
     spec, replace = both(place, openssl), Asked(replace=frozenset({"server.db"}))
@@ -445,3 +459,24 @@ def test_a_user_keeps_a_certificate_with_its_subject_while_others_sign_the_next(
     certificate = place.file("clients/app/postgresql.crt")
     assert certificate.exists() == kept
     assert not kept or certificate.read_bytes() == before
+
+
+def test_replace_makes_a_new_key_of_a_ca_before_it_is_signed_and_not_after(place: Place, openssl: OpenSSL) -> None:
+    """Afterwards a CA with a new key is another CA."""
+    unsigned = COMPANY.format(major=17)
+    spec, replace = both(place, openssl), Asked(replace=frozenset({"ca.clients"}))
+    with pytest.raises(Rejected) as rejected:
+        place.build(spec, now=now(), asked=replace)
+    assert complaints(rejected) == [("PGT565", "the certificate of ca.clients is for its present key")]
+    assert str(rejected.value.diagnostics[0].hint).startswith("roll over: add a new CA next to this one")
+
+    other = Place(place.directory / "other")
+    shutil.copytree(place.directory / "company", other.directory / "company")
+    other.build(unsigned, now=now())
+    key = other.file("ca/clients/ca.key").read_bytes()
+    planned = other.build(unsigned, now=now(), asked=replace)
+    assert reason(planned, "ca.clients") == "its key and CSR are new"
+    assert other.file("ca/clients/ca.key").read_bytes() != key
+    openssl.sign(other.file("ca/clients/ca.csr"), other.directory / "clients.crt")
+    signed = unsigned.replace("external = true", 'external = true\ncert_file = "clients.crt"', 1)
+    assert ("ca.clients", "adopt") in steps(other.build(signed, now=now()))

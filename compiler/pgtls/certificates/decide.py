@@ -167,7 +167,9 @@ def _certificate(
     """Decide about one certificate. ``decided`` are the earlier decisions about CAs."""
     found, now = existing.found[profile.entity], fleet.now
     if profile.entity in existing.outside.not_ours:
-        return external.signed_outside(profile, found, fleet, existing, decided, asked)
+        earlier = found.certificate if found.earlier and isinstance(found.certificate, Certificate) else None
+        stolen = earlier is not None and is_revoked(profile, earlier, existing, listed)
+        return external.signed_outside(profile, found, fleet, existing, decided, asked, stolen=stolen)
     case = _case(profile, existing, decided, asked, listed, now)
     if signers.signer(profile, fleet):
         return signers.decided(case, fleet, existing, decided, asked)

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pgtls.certificates.chain import SIGN_AGAIN, NoWay, purposes_of, unknown_extensions, unlisted, way_up
 from pgtls.certificates.model import Adopt, Issue, Keep, Wait, makes_key
 from pgtls.certificates.passphrases import does_not_open, way_out
-from pgtls.certificates.reissue import due_at, nothing_left, too_old
+from pgtls.certificates.reissue import due_at, nothing_left
 from pgtls.certificates.trust import checked_cas
 from pgtls.diagnostics import Diagnostic, errors
 from pgtls.fleet.fields import entity_named
@@ -193,15 +193,20 @@ def signed_outside(
     existing: Existing,
     above: Mapping[Entity, Decision],
     asked: Asked,
+    *,
+    stolen: bool,
 ) -> Keep | Adopt | Wait:
-    """Decide about the certificate of an entity that an outside signer issues."""
+    """Decide about the certificate of an entity that an outside signer issues.
+
+    ``stolen``: the certificate that it has meanwhile is revoked, and its key gets no other.
+    """
     now, entity, certificate = fleet.now, profile.entity, found.certificate
     if existing.from_lock:
         end = certificate.not_after if isinstance(certificate, Certificate) else now
         return Keep(profile=profile, found=found, end=end, due=end)
-    replaced = entity.kind != "ca" and entity in asked.replace
+    replaced = entity in asked.replace
     if found.earlier or not isinstance(certificate, Certificate):
-        return _not_back(profile, found, fleet, existing, replaced=replaced)
+        return _not_back(profile, found, fleet, existing, new_key=replaced or stolen)
     end, due = certificate.not_after, due_at(certificate, profile)
     problem, way = _judged(profile, found, certificate, fleet, existing, above)
     problem = problem or (_not_replaced(entity, existing) if replaced else None)
@@ -269,13 +274,15 @@ def _is_of_another(profile: Profile, certificate: Certificate, fleet: Fleet) -> 
 def _not_replaced(entity: Entity, existing: Existing) -> Diagnostic:
     """Return why --replace makes no new key: the certificate of the present one is named."""
     hint = "make a new key there, and name its new request or certificate"
-    if entity in existing.outside.external:
+    if entity.kind == "ca":
+        hint = "roll over: add a new CA next to this one, build and deploy it as trusted, then use it as issuer"
+    elif entity in existing.outside.external:
         hint = f"remove cert_file, and build with --replace {entity}: this makes a new key and CSR"
     return _fault("PGT565", f"the certificate of {entity} is for its present key", entity, hint, "cert_file")
 
 
-def _not_back(profile: Profile, found: Found, fleet: Fleet, existing: Existing, *, replaced: bool) -> Keep | Wait:
-    """Wait for the signature of a request, for a new key if the present one is stolen, or to be ``replaced``."""
+def _not_back(profile: Profile, found: Found, fleet: Fleet, existing: Existing, *, new_key: bool) -> Keep | Wait:
+    """Wait for the signature of a request, for a new key if it is missing, stolen or to be replaced."""
     now, entity, key, earlier = fleet.now, profile.entity, found.key, found.certificate
     if entity not in existing.outside.external:  # its file is unreadable, which is already reported
         return Keep(profile=profile, found=found, end=now, due=now)
@@ -287,9 +294,9 @@ def _not_back(profile: Profile, found: Found, fleet: Fleet, existing: Existing, 
     if key == "missing" and layout.request_path(entity) in existing.contents:
         waits = "the key of its CSR is missing: have the new CSR signed, and name the certificate in cert_file"
     problems = (_warning(f"{entity} waits: {waits}", entity),)
-    end, new_key = now, key == "missing" or replaced
+    end, new_key = now, key == "missing" or new_key
     if isinstance(earlier, Certificate):
-        end, new_key = earlier.not_after, new_key or too_old(earlier, profile)
+        end = earlier.not_after
         if new_key or _is_of_another(profile, earlier, fleet):
             found, end = replace(found, certificate=None, pem=None, above=(), earlier=False), now
     return Wait(profile=profile, found=found, end=end, due=end, problems=problems, why=waits, new_key=new_key)

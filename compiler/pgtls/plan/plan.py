@@ -208,8 +208,10 @@ def _step(
         return Step(entity, "rewrite", "its key is kept elsewhere now", cost, (), files)
     if succession := _succession(changes, gone):
         return Step(entity, "rewrite", succession, cost, (), files)
-    reasons = dict.fromkeys(_reasons(changes, crl)) or {"it no longer has these files": None}
-    return Step(entity, "rewrite", "; ".join(reasons), cost, (), files)
+    renewed = isinstance(decision, Wait) and decision.new_key
+    others = [change for change in changes if not (renewed and change.file.kind in ("key", "request"))]
+    reasons = dict.fromkeys((*(("its key and CSR are new",) if renewed else ()), *_reasons(others, crl)))
+    return Step(entity, "rewrite", "; ".join(reasons or {"it no longer has these files": None}), cost, (), files)
 
 
 def _succession(changes: Sequence[Change], gone: Sequence[str]) -> str | None:
