@@ -41,8 +41,10 @@ settings.load_profile("pgtls")
 def pytest_configure(config: pytest.Config) -> None:
     """Make the scratch directory before workers start, and forget what the person who runs the tests has set."""
     os.umask(0o022)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script: programs would inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What a script in the background or nohup has ignored: programs that the tests start would inherit it.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
     scratch()
     for name in [
         name for name in os.environ if name.startswith("PG") and not name.startswith(("PGTLS_TEST", "PGTLS_FUZZ"))

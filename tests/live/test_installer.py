@@ -1425,6 +1425,33 @@ def test_programs_of_the_cluster_get_nothing_of_root(one: Server, trap: Trap, sh
     assert "canary" not in seen.read_text()
 
 
+IDENTITY = """#!/bin/sh
+above=$(sed "s/.*) . //; s/ .*//" /proc/$PPID/stat)
+cat /proc/$PPID/comm "/proc/$above/comm" >>"{home}/who/above"
+id >"{home}/who/seen"
+env | grep -E "^(HOME|LC_ALL|LOGNAME|PATH|SHELL|USER)=" | sort >>"{home}/who/seen"
+grep -E "^(Cap|Groups|Uid|Gid)" /proc/self/status >>"{home}/who/seen"
+exec {bin}/postgres "$@"
+"""
+
+
+@ROOT_ONLY
+def test_programs_of_the_cluster_run_alike_with_setpriv_and_with_su(one: Server, trap: Trap) -> None:
+    """Each su writes to the log of logins; setpriv does not, and not every system has one that can change accounts."""
+    (trap.own / "bin" / "postgres").write_text(IDENTITY.format(home=trap.home, bin=one.installation.bin))
+    installer = (trap.files / "install.sh").read_text()
+    (trap.files / "with-su.sh").write_text(installer.replace("setsid setpriv", "setsid no-setpriv"))
+    seen, above = set(), []
+    for name in ("install.sh", "with-su.sh"):
+        words = ["sh", str(trap.files / name), "--data", str(trap.own), "--dry-run"]
+        subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=ENVIRONMENT, cwd="/")
+        seen.add((trap.home / "who" / "seen").read_text())
+        above.append(set((trap.home / "who" / "above").read_text().split()))
+    assert len(seen) == 1, seen
+    assert f"USER={server_account().name}\n" in next(iter(seen))
+    assert ["su" in one for one in above] == [False, True], above
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
