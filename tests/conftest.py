@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from functools import cache
 from typing import TYPE_CHECKING
@@ -99,30 +100,46 @@ def place(tmp_path: Path) -> Place:
 
 
 SLOW = (
+    "access/test_comparisons.py",
+    "certificates/test_at_rest_commands.py",
     "certificates/test_key_formats.py",
+    "certificates/test_tokens.py",
+    "cli/test_confirm.py",
     "cli/test_streams.py",
     "cli/test_terminal.py",
     "docs/test_pages.py",
     "docs/test_psql_messages.py",
     "docs/test_site.py",
     "drivers/",
+    "exports/test_compose.py",
+    "exports/test_kubernetes.py",
+    "exports/test_patroni.py",
+    "exports/test_patroni_cluster.py",
     "exports/test_terraform.py",
     "hba/test_differential.py",
+    "hba/test_render.py",
+    "importer/test_command.py",
     "importer/test_random.py",
     "importer/test_walk.py",
     "language/test_one_mistake.py",
+    "language/test_taplo.py",
     "lifecycle/",
     "live/",
+    "output/test_client_installer.py",
     "packaging/",
+    "plan/test_status.py",
     "rollout/test_every_fleet.py",
     "rollout/test_handshakes.py",
     "rollout/test_schedules.py",
+    "rollout/test_waves.py",
     "scenarios/",
     "signers/",
     "state/test_crash.py",
     "state/test_fuzz.py",
     "state/test_kill.py",
     "state/test_killing.py",
+    "state/test_others.py",
+    "state/test_seal.py",
     "store/",
     "ways/",
     "whole/",
@@ -145,13 +162,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         servers, is_slow = _servers(item), _path(item).startswith(SLOW)
         if is_slow or any(found.id != quick for found in servers):
             item.add_marker(pytest.mark.slow)
-        if (servers or is_slow) and not _path(item).startswith(ON_EVERY_SERVER):
+        if (servers and not _path(item).startswith(ON_EVERY_SERVER)) or (is_slow and not servers):
             by_test.setdefault(item.nodeid.partition("[")[0], []).append(item)
     if os.environ.get("PGTLS_TEST_SAMPLE"):
         left_out = {
             item
             for test, found in by_test.items()
-            for item in (*_on_other_servers(test, found), *_half_of_the_cases(test, found))
+            for item in (*_on_other_servers(test, found), *_at_the_other_end(test, found), *_most_cases(test, found))
         }
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
@@ -169,14 +186,30 @@ def _servers(item: pytest.Item) -> list[Installation]:
 _FEW_CASES = 3
 
 
-def _half_of_the_cases(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return what to leave out of a slow test with many cases: two of four, so that both servers of the sample run."""
+def _most_cases(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what to leave out of a slow test with many cases: two of three pairs, of two pairs one.
+
+    In pairs, so that both servers of the sample run.
+    """
     cases = list(dict.fromkeys(map(_case, items)))
     if len(cases) <= _FEW_CASES or not _path(items[0]).startswith(SLOW):
         return []
-    number = crc32(test.encode())
-    left_out = {case for index, case in enumerate(cases) if (number + index // 2) % 2}
+    number, every = crc32(test.encode()), 3 if len(cases) > 2 * 2 else 2
+    left_out = {case for index, case in enumerate(cases) if (number + index // 2) % every}
     return [item for item in items if _case(item) in left_out]
+
+
+_ENDS = ("oldest", "newest")
+
+
+def _at_the_other_end(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what to leave out of a test on the oldest and on the newest server: each of its cases runs on one."""
+    ends = {item: end for item in items for end in _ENDS if end in re.split(r"[][-]", item.nodeid)}
+    if {*ends.values()} != {*_ENDS}:
+        return []
+    number, case = crc32(test.encode()), {item: item.nodeid.replace(end, "", 1) for item, end in ends.items()}
+    chosen = {one: _ENDS[(number + index) % 2] for index, one in enumerate(dict.fromkeys(case.values()))}
+    return [item for item, end in ends.items() if chosen[case[item]] != end]
 
 
 def _on_other_servers(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
