@@ -579,8 +579,8 @@ def test_no_name_that_a_stranger_sends_stops_the_installation_of_a_crl(one: Serv
     knock.write_text(KNOCK)
     script = files / "install.sh"
     whole = script.read_text()
-    for step in ("    as_owner kill -HUP ", "shows 1 && as_owner kill -HUP "):
-        before = step.replace("as_owner", f"{sys.executable} {knock} {one.port} {process} && as_owner")
+    for step in ("    hang_up ", "shows 1 && hang_up "):
+        before = step.replace("hang_up", f"{sys.executable} {knock} {one.port} {process} && hang_up")
         assert step in whole
         whole = whole.replace(step, before)
     script.write_text(whole)
