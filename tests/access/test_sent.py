@@ -156,6 +156,8 @@ def test_a_secret_of_something_else_is_no_passphrase_of_a_user(source: str, whos
         ("/var/run/secrets/ldap", "/run/secrets/ldap", True),
         ("/run/secrets/ldap", "/run/secrets/..data/ldap", True),
         ("secrets/ldap", "secrets/..data/ldap", True),
+        ("ldap", "..data/ldap", True),
+        ("ldap", "../ldap", True),
         ("/run/secrets/ldap", "../../../../run/secrets/ldap", True),
         ("../secrets/ldap", "/srv/secrets/ldap", True),
         ("secrets/ldap", "/srv/pki/secrets/ldap", True),

@@ -434,6 +434,22 @@ def test_a_crl_that_no_answer_shows_is_deployed_only_where_a_login_shows_it(cert
     assert seen(place, port, user="app").is_evidence
 
 
+def test_an_earlier_build_with_the_same_answers_and_other_crls_is_no_evidence(certificates: Site) -> None:
+    """Somebody deployed it, and nobody has looked since."""
+    place, port = certificates.place, certificates.server.port
+    now = datetime.now(UTC)
+    fewer = place.spec.read_text().replace('users = ["app", "etl"]', 'users = ["app"]')
+    place.build(fewer, now=now - timedelta(minutes=50))
+    certificates.install()
+    since = f"{now - timedelta(minutes=40):%FT%TZ}"
+    place.build(fewer.replace("[user.etl]", f"[user.etl]\nrevoke_before = {since}"), now=now - timedelta(minutes=30))
+    found = seen(place, port)
+    assert (faults(found), found.is_evidence) == ([], False)
+    assert by_name(found)["last build"].outcome == "not tried"
+    certificates.install()
+    assert seen(place, port, user="app").is_evidence
+
+
 # --- waiting, and the limit of connections ---
 
 

@@ -423,6 +423,24 @@ def test_a_revoked_serial_number_gets_no_request_while_others_sign(place: Place)
     assert steps(place.build(now=now())) == [("server.db", "wait")]
 
 
+def test_a_crl_of_the_company_takes_no_key_away_that_waits_for_a_certificate(place: Place, openssl: OpenSSL) -> None:
+    """It may list the earlier certificate because the next one has replaced it."""
+    spec = both(place, openssl)
+    place.build(spec, now=now())
+    place.confirm("all", now=now())
+    waiting = spec.replace('cert_file = "db.crt"\n', "").replace('"127.0.0.1"]', '"127.0.0.1", "db2.example.com"]')
+    place.build(waiting, now=now())
+    key, certificate = (place.file(f"servers/db/server.{end}").read_bytes() for end in ("key", "crt"))
+    openssl.sign(place.file("servers/db/server.csr"), place.directory / "db2.crt")
+    openssl.revoke(place.directory / "db.crt")
+    place.build(now=now())
+    assert place.file("servers/db/server.key").read_bytes() == key
+    assert place.file("servers/db/server.crt").read_bytes() == certificate
+    named = waiting.replace("[server.db]\n", '[server.db]\ncert_file = "db2.crt"\n')
+    assert ("server.db", "adopt") in steps(place.build(named, now=now()))
+    assert place.file("servers/db/server.key").read_bytes() == key
+
+
 def test_replace_makes_a_new_key_where_others_sign_and_says_so_where_it_cannot(place: Place, openssl: OpenSSL) -> None:
     """No date revokes a certificate of a company: its CRL does."""
     spec, replace = both(place, openssl), Asked(replace=frozenset({"server.db"}))
@@ -469,6 +487,12 @@ def test_replace_makes_a_new_key_of_a_ca_before_it_is_signed_and_not_after(place
         place.build(spec, now=now(), asked=replace)
     assert complaints(rejected) == [("PGT565", "the certificate of ca.clients is for its present key")]
     assert str(rejected.value.diagnostics[0].hint).startswith("roll over: add a new CA next to this one")
+    place.build(spec, now=now())
+    key = place.file("ca/clients/ca.key").read_bytes()
+    with pytest.raises(Rejected) as rejected:  # what it has signed is of its key
+        place.build(spec.replace('cert_file = "clients.crt"\n', ""), now=now(), asked=replace)
+    assert complaints(rejected) == [("PGT565", "the certificate of ca.clients is for its present key")]
+    assert place.file("ca/clients/ca.key").read_bytes() == key
 
     other = Place(place.directory / "other")
     shutil.copytree(place.directory / "company", other.directory / "company")

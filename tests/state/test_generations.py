@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from pgtls.certificates.asked import Asked
 from pgtls.pki.model import Entity
 from pgtls.state.deployed import Evidence
 from pgtls.state.generations import Generation, extended, in_use, kept, read
@@ -59,6 +60,34 @@ def test_a_build_with_a_fast_clock_forgets_no_generation(place: Place) -> None:
     place.build(SMALL.replace('"db.example.com"', '"db.example.com", "db2.example.com"'), now=NOW + 24 * HOUR)
     place.build(now=NOW + 9999 * HOUR)
     assert len((read(str(place.out)) or {})[Entity("server.main")]) == 2
+
+
+def test_what_no_answer_tells_apart_is_as_old_as_the_first_of_it(place: Place) -> None:
+    def first() -> tuple[int, int]:
+        (*_, last) = (read(str(place.out)) or {})[Entity("server.main")]
+        assert last.first is not None
+        return (last.built - NOW) // HOUR, (last.first - NOW) // HOUR
+
+    place.build(SMALL)
+    assert first() == (0, 0)
+    place.build(now=NOW + HOUR)
+    assert first() == (0, 0), "nothing changed"
+    place.build(SMALL.replace("hosts =", 'settings = { log_connections = "on" }\nhosts ='), now=NOW + 2 * HOUR)
+    assert first() == (2, 0), "a setting changed"
+    place.build(now=NOW + 3 * HOUR, asked=Asked(renew=frozenset({"server.main"})))
+    assert first() == (3, 3), "a new certificate tells it apart"
+    revoking = place.spec.read_text().replace("[user.app]", "[user.app]\nrevoke_before = 2026-01-01T03:30:00Z")
+    place.build(revoking, now=NOW + 4 * HOUR)
+    assert first() == (4, 3), "only a CRL changed"
+    place.build(revoking.replace('["10.0.0.0/8"]', '["10.0.0.0/9"]'), now=NOW + 5 * HOUR)
+    assert first() == (5, 5), "other rules"
+    place.build(revoking, now=NOW + 6 * HOUR)
+    assert first() == (6, 3), "which came back"
+
+
+def test_a_tree_of_before_does_not_know_how_old_it_is() -> None:
+    (last,) = extended((replace(made("a", 0), first=None),), replace(made("a", 1), ids=("other",)), revoking=True)
+    assert (last.built, last.first) == (NOW + HOUR, None)
 
 
 def test_generations_before_the_evidence_do_not_come_back() -> None:

@@ -142,7 +142,7 @@ def _may_be(one: Secret, other: Secret) -> bool:
 
 
 _LEADING = re.compile(r"^(/+|(\.\./)+)")
-_VOLUME = re.compile(r"/\.\.[^/]+(?=/)")
+_VOLUME = re.compile(r"(?:^|(?<=/))\.\.[^/]+/")
 
 
 def _leads_out(path: str) -> bool:

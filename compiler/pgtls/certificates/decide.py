@@ -15,6 +15,7 @@ from pgtls.certificates.revocation import (
     certified_again,
     from_the_future,
     is_revoked,
+    is_stolen,
     keys_deleted,
     listed_keys_left,
     listing,
@@ -168,7 +169,7 @@ def _certificate(
     found, now = existing.found[profile.entity], fleet.now
     if profile.entity in existing.outside.not_ours:
         earlier = found.certificate if found.earlier and isinstance(found.certificate, Certificate) else None
-        stolen = earlier is not None and is_revoked(profile, earlier, existing, listed)
+        stolen = earlier is not None and is_stolen(profile, earlier, existing, listed)
         return external.signed_outside(profile, found, fleet, existing, decided, asked, stolen=stolen)
     case = _case(profile, existing, decided, asked, listed, now)
     if signers.signer(profile, fleet):

@@ -204,7 +204,11 @@ def signed_outside(
     if existing.from_lock:
         end = certificate.not_after if isinstance(certificate, Certificate) else now
         return Keep(profile=profile, found=found, end=end, due=end)
-    replaced = entity in asked.replace
+    requested = entity in existing.outside.external
+    replaced = entity in asked.replace and (requested or entity.kind != "ca")  # of another CA: its ACME account
+    if replaced and entity.kind == "ca" and entity in existing.whole_lock.latest:  # what it signed is of its key
+        problem = _not_replaced(entity, existing)
+        return Keep(profile=profile, found=found, end=now, due=now, problems=(problem,))
     if found.earlier or not isinstance(certificate, Certificate):
         return _not_back(profile, found, fleet, existing, new_key=replaced or stolen)
     end, due = certificate.not_after, due_at(certificate, profile)

@@ -63,6 +63,15 @@ def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, l
     )
 
 
+def is_stolen(profile: Profile, certificate: Certificate, existing: Existing, listed: Mapping[str, set[str]]) -> bool:
+    """Return whether the spec says that the key of a certificate is no longer to be used.
+
+    A CRL that a company signs may list a certificate because another one follows: the key stays.
+    """
+    line = existing.lock.by_digest.get(certificate.sha256)
+    return too_old(certificate, profile) or (line is not None and is_listed(line, existing, listed))
+
+
 def _lists(crl: RevocationList | Unreadable | None, certificate: Certificate) -> bool:
     return isinstance(crl, RevocationList) and any(entry.serial == certificate.serial for entry in crl.revoked)
 

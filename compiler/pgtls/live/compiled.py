@@ -90,7 +90,6 @@ class Compiled:
     """The last build of the server. None if it is known to be deployed."""
     earlier: tuple[Earlier, ...] = ()
     """The builds that may be in force instead, oldest first."""
-    known: Evidence | None = None
 
     @property
     def clients(self) -> Mapping[Trust, tuple[str, ...]]:
@@ -208,7 +207,7 @@ def with_past(compiled: Compiled, past: Sequence[Generation], known: Evidence | 
     if known and known.generation == last.ids[-1] and known.at >= last.built:
         return compiled
     earlier = tuple(_earlier(one, compiled.server.table.postgres) for one in before)
-    return replace(compiled, made=last, earlier=earlier, known=known)
+    return replace(compiled, made=last, earlier=earlier)
 
 
 def _earlier(one: Generation, version: int) -> Earlier:

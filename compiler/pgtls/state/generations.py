@@ -34,7 +34,8 @@ class Generation:
 
     ``ids`` name the files that builds made, the last ones last: several where no peer can tell them apart. ``facts``
     are what peers can tell (:mod:`pgtls.rollout.facts`). ``certificates`` are (CA, serial), of a server one for each of
-    its identities; ``ends`` is when the last of them ends.
+    its identities; ``ends`` is when the last of them ends. ``first`` is when a build first made these facts with this
+    first certificate: builds since then may differ in CRLs and settings, which no peer can tell. None: unknown.
     """
 
     entity: Entity
@@ -43,6 +44,7 @@ class Generation:
     facts: Mapping[str, Any]
     certificates: tuple[tuple[str, str], ...] = ()
     ends: datetime | None = None
+    first: datetime | None = None
 
 
 History: TypeAlias = "Mapping[Entity, tuple[Generation, ...]]"
@@ -89,12 +91,13 @@ def _fields(one: Generation) -> dict[str, Any]:
         "built": timestamp(one.built),
         "certificates": one.certificates,
         "ends": one.ends and timestamp(one.ends),
+        "first": one.first and timestamp(one.first),
         "facts": one.facts,
     }
 
 
 def _generation(fields: Mapping[str, Any]) -> Generation:
-    ends = fields["ends"]
+    ends, first = fields["ends"], fields.get("first")
     return Generation(
         Entity(fields["entity"]),
         tuple(fields["ids"]),
@@ -102,6 +105,7 @@ def _generation(fields: Mapping[str, Any]) -> Generation:
         dict(fields["facts"]),
         tuple((str(ca), str(serial)) for ca, serial in fields["certificates"]),
         ends and instant(ends),
+        first and instant(first),
     )
 
 
@@ -114,7 +118,18 @@ def extended(known: Sequence[Generation], made: Generation, *, revoking: bool) -
         return tuple(known)
     same = [one for one in known if one.facts == made.facts]
     names = dict.fromkeys(name for one in same for name in one.ids if name not in made.ids)
-    return (*(one for one in known if one not in same), replace(made, ids=(*names, *made.ids)[-_IDS:]))
+    new = replace(made, ids=(*names, *made.ids)[-_IDS:], first=_first(same, made))
+    return (*(one for one in known if one not in same), new)
+
+
+def _first(same: Sequence[Generation], made: Generation) -> datetime | None:
+    """Return when a build first made what a build makes now, of its ``same`` facts; None if one of them may have."""
+    firsts = [
+        one.first
+        for one in same
+        if one.certificates[:1] == made.certificates[:1] or not {*made.ids}.isdisjoint(one.ids)
+    ]
+    return None if None in firsts else min(filter(None, firsts), default=made.built)
 
 
 _IDS = 64

@@ -9,11 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgtls.certificates.trust import checked_cas
 from pgtls.live.checks import access
 from pgtls.live.checks.check import untried
 from pgtls.live.checks.database import FILES_THERE
-from pgtls.pki.profiles import BACKDATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,8 +36,8 @@ def unproven(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, check
         why = "no answer shows which rules are loaded"
     elif one := next((one for one in compiled.earlier if not _told(fleet, compiled, lock, survey, one)), None):
         why = f"the build of {one.made.built:%F %T} UTC would give the same answers"
-    elif _revokes_since(fleet, compiled, lock):
-        why = "no answer shows whether the CRLs are those of the last build"
+    elif compiled.made.first is None or compiled.made.first < compiled.made.built:
+        why = "no answer shows whether the CRLs and settings are those of the last build"
     else:
         return
     todo = f"log in with --user as a superuser, or run pgtls confirm {compiled.server.entity}"
@@ -59,16 +57,3 @@ def _asked(one: Generation, lock: Lock) -> frozenset[str]:
     """Return the names of the CAs that a server asks for: two CAs may have one."""
     keys = one.facts["identities"][0]["trust"]
     return frozenset(line.certificate.subject for line in lock.issued if line.certificate.key_id in keys)
-
-
-def _revokes_since(fleet: Fleet, compiled: Compiled, lock: Lock) -> bool:
-    """Return whether a build since the server was last seen, or got its certificate, may have changed CRLs alone.
-
-    What is told from all earlier builds has the CRLs of its own.
-    """
-    known, last = compiled.known, compiled.made
-    if known and last and known.generation == last.ids[-1]:
-        return True
-    issued = compiled.leaf.not_before + BACKDATED
-    cas = {ca.name for ca in checked_cas(fleet, compiled.server)}
-    return not compiled.earlier and any(line.ca in cas and line.date > issued for line in lock.revoked)
