@@ -58,7 +58,7 @@ def test_every_kind_of_key_is_encrypted_by_aes_256(place: Place) -> None:
         pem = place.file(path).read_bytes()
         assert pem.startswith(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
         load_pem_private_key(pem, PHRASE.encode())
-        with pytest.raises(ValueError, match="password"):
+        with pytest.raises(ValueError, match=r"."):  # once in 256 times, the padding of what comes out is right
             load_pem_private_key(pem, b"wrong")
         words = ["openssl", "asn1parse", "-in", str(place.file(path))]
         assert "aes-256-cbc" in subprocess.run(words, check=True, capture_output=True, text=True).stdout
