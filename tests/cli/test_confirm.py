@@ -71,6 +71,32 @@ def test_a_build_that_only_changes_a_crl_is_not_deployed_before_somebody_says_so
 
 
 @pytest.mark.parametrize("more", [True, False], ids=["it lists one more", "it is only newer"])
+@pytest.mark.parametrize("whose", ["of a CA above one of ours", "the same serial number, of another CA"])
+def test_each_crl_that_servers_get_counts(tmp_path: Path, whose: str, more: bool) -> None:
+    company, now = Authority.root("Company"), datetime.now(UTC)
+    below, left = company.below("People"), company.below("Left").certificate
+    ours = whose == "of a CA above one of ours"
+    (tmp_path / "chain.crt").write_bytes(below.pem + company.pem)
+    (tmp_path / "people.key").write_bytes(below.key_pem)
+    (tmp_path / "people.key").chmod(0o600)
+    crls = [company.crl(age=2)] if ours else [below.crl(age=2), company.crl(left, age=2)]
+    (tmp_path / "company.crl").write_bytes(b"".join(crls))
+    table = 'cert_file = "chain.crt"\ncrl_file = "company.crl"\n' + 'key_file = "people.key"\n' * ours
+    waived = SMALL.rstrip() + '\nwaiver = { reason = "x", codes = ["PGT330"] }\n'
+    clients = waived.replace("[user.app]\n", "[user.app]\nlibpq = 14\n").replace('["clients"]', '["clients", "people"]')
+    (tmp_path / "pgtls.toml").write_text(f"{clients}[ca.people]\n{table}")
+    first, second, third = (f"{now + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}" for minutes in (1, 2, 3))
+    run = pgtls("build", cwd=tmp_path, now=first)
+    assert run.status == 0, run.stderr
+    pgtls("confirm", "all", "--reason", "x", cwd=tmp_path, now=first)
+    crls[0] = (company if ours else below).crl(*[left] * more)
+    (tmp_path / "company.crl").write_bytes(b"".join(crls))
+    run = pgtls("build", cwd=tmp_path, now=second)
+    assert run.status == 0, run.stderr
+    assert deployed(tmp_path, third)["server.main"] == ("older build" if more else "last build")
+
+
+@pytest.mark.parametrize("more", [True, False], ids=["it lists one more", "it is only newer"])
 def test_a_crl_of_a_company_is_to_be_deployed_if_it_lists_more(tmp_path: Path, more: bool) -> None:
     company, now = Authority.root("Company"), datetime.now(UTC)
     (tmp_path / "company.crt").write_bytes(company.pem)

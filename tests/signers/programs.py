@@ -54,13 +54,6 @@ class Signer:
         )  # fmt: skip
         run(self.directory, "certtool", "--generate-crl", *ca, "--template", "crl.tmpl", "--outfile", "root.crl")
 
-    def revoke(self, certificate: Path) -> None:
-        """List a certificate in its next CRL."""
-        (self.directory / "crl.tmpl").write_text("crl_next_update = 90\ncrl_number = 8\n")
-        ca = ("--load-ca-privkey", "root.key", "--load-ca-certificate", "root.crt")
-        crl = ("--load-certificate", str(certificate), "--template", "crl.tmpl", "--outfile", "root.crl")
-        run(self.directory, "certtool", "--generate-crl", *ca, *crl)
-
     def sign(self, request: Path, to: Path, *, days: int = 30) -> Path:
         """Sign a request as it asks, and give the certificate."""
         raise NotImplementedError

@@ -7,12 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pgtls.certificates.asked import Asked
 from pgtls.diagnostics import Rejected
 from pgtls.state.lock import read
 from signers.programs import SIGNERS, Certtool, OpenSSL, missing
-from support.building import Place, reason, steps
+from support.authority import Authority
+from support.building import Place, steps
+from support.building import reason as why
 from support.clients import PSQL, Bundle, admitted, at, refused
 from support.servers import Server, versions
 
@@ -423,7 +428,10 @@ def test_a_revoked_serial_number_gets_no_request_while_others_sign(place: Place)
     assert steps(place.build(now=now())) == [("server.db", "wait")]
 
 
-def test_a_crl_of_the_company_takes_no_key_away_that_waits_for_a_certificate(place: Place, openssl: OpenSSL) -> None:
+@pytest.mark.parametrize("reason", [None, x509.ReasonFlags.superseded, x509.ReasonFlags.key_compromise])
+def test_a_crl_of_the_company_takes_a_key_away_that_waits_for_a_certificate_only_if_it_is_stolen(
+    place: Place, openssl: OpenSSL, reason: x509.ReasonFlags | None
+) -> None:
     """It may list the earlier certificate because the next one has replaced it."""
     spec = both(place, openssl)
     place.build(spec, now=now())
@@ -432,8 +440,16 @@ def test_a_crl_of_the_company_takes_no_key_away_that_waits_for_a_certificate(pla
     place.build(waiting, now=now())
     key, certificate = (place.file(f"servers/db/server.{end}").read_bytes() for end in ("key", "crt"))
     openssl.sign(place.file("servers/db/server.csr"), place.directory / "db2.crt")
-    openssl.revoke(place.directory / "db.crt")
+    paths = openssl.directory / "root.crt", place.directory / "db.crt"
+    root, earlier = (x509.load_pem_x509_certificate(path.read_bytes()) for path in paths)
+    signing = load_pem_private_key((openssl.directory / "root.key").read_bytes(), None)
+    assert isinstance(signing, EllipticCurvePrivateKey)
+    (openssl.directory / "root.crl").write_bytes(Authority(root, signing).crl(earlier, age=0, reason=reason))
     place.build(now=now())
+    if reason == x509.ReasonFlags.key_compromise:
+        assert place.file("servers/db/server.key").read_bytes() != key
+        assert not place.file("servers/db/server.crt").exists()
+        return
     assert place.file("servers/db/server.key").read_bytes() == key
     assert place.file("servers/db/server.crt").read_bytes() == certificate
     named = waiting.replace("[server.db]\n", '[server.db]\ncert_file = "db2.crt"\n')
@@ -499,7 +515,7 @@ def test_replace_makes_a_new_key_of_a_ca_before_it_is_signed_and_not_after(place
     other.build(unsigned, now=now())
     key = other.file("ca/clients/ca.key").read_bytes()
     planned = other.build(unsigned, now=now(), asked=replace)
-    assert reason(planned, "ca.clients") == "its key and CSR are new"
+    assert why(planned, "ca.clients") == "its key and CSR are new"
     assert other.file("ca/clients/ca.key").read_bytes() != key
     openssl.sign(other.file("ca/clients/ca.csr"), other.directory / "clients.crt")
     signed = unsigned.replace("external = true", 'external = true\ncert_file = "clients.crt"', 1)

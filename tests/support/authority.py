@@ -91,8 +91,10 @@ class Authority:
         signature = self.key.sign(to_be_signed, ec.ECDSA(SHA256()))
         return armoured(sequence(to_be_signed, fields[2], tlv(0x03, b"\0" + signature)))
 
-    def crl(self, *revoked: x509.Certificate, days: int = 30, age: int = 1) -> bytes:
-        """Sign a CRL of some days ago, for some days from now on.
+    def crl(
+        self, *revoked: x509.Certificate, days: int = 30, age: int = 1, reason: x509.ReasonFlags | None = None
+    ) -> bytes:
+        """Sign a CRL of some days ago, for some days from now on. Each entry gives the reason.
 
         Times in a CRL are whole seconds: of two CRLs of one second, the number tells which is newer.
         """
@@ -102,9 +104,9 @@ class Authority:
             self.certificate.subject, now - timedelta(days=age), now + timedelta(days=days)
         ).add_extension(self._key_id(), critical=False)
         for certificate in revoked:
-            builder = builder.add_revoked_certificate(
-                x509.RevokedCertificateBuilder(certificate.serial_number, now - timedelta(hours=1)).build()
-            )
+            entry = x509.RevokedCertificateBuilder(certificate.serial_number, now - timedelta(hours=1))
+            entry = entry.add_extension(x509.CRLReason(reason), critical=False) if reason else entry
+            builder = builder.add_revoked_certificate(entry.build())
         return builder.add_extension(number, critical=False).sign(self.key, SHA256()).public_bytes(Encoding.PEM)
 
     def _key_id(self) -> x509.AuthorityKeyIdentifier:

@@ -198,7 +198,7 @@ def signed_outside(
 ) -> Keep | Adopt | Wait:
     """Decide about the certificate of an entity that an outside signer issues.
 
-    ``stolen``: the certificate that it has meanwhile is revoked, and its key gets no other.
+    ``stolen``: the key of the certificate that it has meanwhile is no longer to be used.
     """
     now, entity, certificate = fleet.now, profile.entity, found.certificate
     if existing.from_lock:
@@ -207,8 +207,7 @@ def signed_outside(
     requested = entity in existing.outside.external
     replaced = entity in asked.replace and (requested or entity.kind != "ca")  # of another CA: its ACME account
     if replaced and entity.kind == "ca" and entity in existing.whole_lock.latest:  # what it signed is of its key
-        problem = _not_replaced(entity, existing)
-        return Keep(profile=profile, found=found, end=now, due=now, problems=(problem,))
+        return Keep(profile=profile, found=found, end=now, due=now, problems=(_not_replaced(entity, existing),))
     if found.earlier or not isinstance(certificate, Certificate):
         return _not_back(profile, found, fleet, existing, new_key=replaced or stolen)
     end, due = certificate.not_after, due_at(certificate, profile)

@@ -64,12 +64,17 @@ def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, l
 
 
 def is_stolen(profile: Profile, certificate: Certificate, existing: Existing, listed: Mapping[str, set[str]]) -> bool:
-    """Return whether the spec says that the key of a certificate is no longer to be used.
+    """Return whether the spec or a CRL says that the key of a certificate is no longer to be used.
 
     A CRL that a company signs may list a certificate because another one follows: the key stays.
     """
     line = existing.lock.by_digest.get(certificate.sha256)
-    return too_old(certificate, profile) or (line is not None and is_listed(line, existing, listed))
+    if too_old(certificate, profile) or (line is not None and is_listed(line, existing, listed)):
+        return True
+    names = existing.ca_names.of(line) if line else (profile.issuer,)
+    lists = (existing.crls.get(name) for name in names if name)
+    entries = (entry for one in lists if isinstance(one, RevocationList) for entry in one.revoked)
+    return any(entry.serial == certificate.serial and entry.reason == "key_compromise" for entry in entries)
 
 
 def _lists(crl: RevocationList | Unreadable | None, certificate: Certificate) -> bool:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from cryptography import x509
+
     from pgtls.access.model import Entry, Rules
     from pgtls.certificates.model import Decisions, Existing
     from pgtls.diagnostics import Diagnostic
@@ -152,8 +154,10 @@ def _revokes(decisions: Decisions, existing: Existing) -> bool:
     """
     own = (*decisions.crls.values(), *decisions.retired)
     signed = ((one.listed or frozenset(), _serials(one.found)) for one in own)
-    paths = {layout.crl_path(name): one.facts for name, one in existing.outside.crls.items()}
-    brought = ((_serials(facts), _serials_in(existing.contents.get(path, b""))) for path, facts in paths.items())
+    brought = (
+        (_entries(one.list for one in its), _entries(_lists(existing.contents.get(layout.brought_crls(name), b""))))
+        for name, its in existing.outside.crl_files.items()
+    )
     return bool(decisions.revocations) or any(not now <= before for now, before in (*signed, *brought))
 
 
@@ -161,12 +165,18 @@ def _serials(crl: RevocationList | Unreadable | None) -> frozenset[str]:
     return frozenset(entry.serial for entry in crl.revoked) if isinstance(crl, RevocationList) else frozenset()
 
 
-def _serials_in(pem: bytes) -> frozenset[str]:
-    """Return what the CRLs of a file list."""
+def _entries(lists: Iterable[x509.CertificateRevocationList]) -> frozenset[tuple[bytes, str]]:
+    """Return what CRLs list, by issuer: two CAs may give the same serial number."""
+    from pgtls.pki import crl
+
+    return frozenset((one.issuer.public_bytes(), serial) for one in lists for serial in _serials(crl.of(one)))
+
+
+def _lists(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
     from pgtls.pki import crl
 
     found = crl.parse(pem)
-    return frozenset[str]() if isinstance(found, Unreadable) else frozenset().union(*map(_serials, map(crl.of, found)))
+    return () if isinstance(found, Unreadable) else found
 
 
 def _with_new_crls(tree: Tree, existing: Existing) -> Iterator[Entity]:

@@ -122,13 +122,14 @@ def extended(known: Sequence[Generation], made: Generation, *, revoking: bool) -
     return (*(one for one in known if one not in same), new)
 
 
+def serials(one: Generation) -> tuple[str, ...]:
+    """Return the serial numbers of the certificates: a CA may have had another NAME."""
+    return tuple(serial for _, serial in one.certificates)
+
+
 def _first(same: Sequence[Generation], made: Generation) -> datetime | None:
     """Return when a build first made what a build makes now, of its ``same`` facts; None if one of them may have."""
-    firsts = [
-        one.first
-        for one in same
-        if one.certificates[:1] == made.certificates[:1] or not {*made.ids}.isdisjoint(one.ids)
-    ]
+    firsts = [one.first for one in same if serials(one)[:1] == serials(made)[:1] or not {*made.ids}.isdisjoint(one.ids)]
     return None if None in firsts else min(filter(None, firsts), default=made.built)
 
 

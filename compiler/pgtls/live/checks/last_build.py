@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from pgtls.live.checks import access
 from pgtls.live.checks.check import untried
 from pgtls.live.checks.database import FILES_THERE
+from pgtls.state.generations import serials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +37,7 @@ def unproven(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, check
         why = "no answer shows which rules are loaded"
     elif one := next((one for one in compiled.earlier if not _told(fleet, compiled, lock, survey, one)), None):
         why = f"the build of {one.made.built:%F %T} UTC would give the same answers"
-    elif compiled.made.first is None or compiled.made.first < compiled.made.built:
+    elif compiled.made.first is None or compiled.made.first != compiled.made.built:
         why = "no answer shows whether the CRLs and settings are those of the last build"
     else:
         return
@@ -47,7 +48,7 @@ def unproven(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, check
 def _told(fleet: Fleet, compiled: Compiled, lock: Lock, survey: Survey, one: Earlier) -> bool:
     """Return whether an earlier build, if it were in force, would have shown another certificate, CAs or answers."""
     last = compiled.made
-    if last and (one.made.certificates[:1], _asked(one.made, lock)) != (last.certificates[:1], _asked(last, lock)):
+    if last and (serials(one.made)[:1], _asked(one.made, lock)) != (serials(last)[:1], _asked(last, lock)):
         return True
     before = replace(compiled, lines=one.lines, idents=one.idents)
     return bool(one.lines) and any(check.outcome == "differs" for check in access.answers(fleet, before, survey))
