@@ -128,6 +128,20 @@ def of(crl: x509.CertificateRevocationList) -> RevocationList | Unreadable:
             return Unreadable(f"the CRL cannot be understood: {damage.of_field(error)}")
 
 
+def entries(lists: Iterable[x509.CertificateRevocationList]) -> frozenset[tuple[bytes, str]]:
+    """Return the issuer (as DER) and serial number of what CRLs list: two CAs may give one serial number."""
+    found = ((one.issuer.public_bytes(), of(one)) for one in lists)
+    return frozenset(
+        (issuer, entry.serial) for issuer, its in found if isinstance(its, RevocationList) for entry in its.revoked
+    )
+
+
+def entries_in(pem: bytes) -> frozenset[tuple[bytes, str]]:
+    """Return the :func:`entries` of a file; none if it cannot be read."""
+    found = parse(pem)
+    return frozenset() if isinstance(found, Unreadable) else entries(found)
+
+
 def _facts(crl: x509.CertificateRevocationList) -> RevocationList:
     number, authority_key_id = 0, None
     for extension in crl.extensions:

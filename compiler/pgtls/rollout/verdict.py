@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from cryptography import x509
-
     from pgtls.access.model import Entry, Rules
     from pgtls.certificates.model import Decisions, Existing
     from pgtls.diagnostics import Diagnostic
@@ -152,10 +150,12 @@ def _revokes(decisions: Decisions, existing: Existing) -> bool:
 
     These are listed by ``revoked``, or by a CRL that the spec brings.
     """
+    from pgtls.pki import crl
+
     own = (*decisions.crls.values(), *decisions.retired)
     signed = ((one.listed or frozenset(), _serials(one.found)) for one in own)
     brought = (
-        (_entries(one.list for one in its), _entries(_lists(existing.contents.get(layout.brought_crls(name), b""))))
+        (crl.entries(one.list for one in its), crl.entries_in(existing.contents.get(layout.brought_crls(name), b"")))
         for name, its in existing.outside.crl_files.items()
     )
     return bool(decisions.revocations) or any(not now <= before for now, before in (*signed, *brought))
@@ -163,20 +163,6 @@ def _revokes(decisions: Decisions, existing: Existing) -> bool:
 
 def _serials(crl: RevocationList | Unreadable | None) -> frozenset[str]:
     return frozenset(entry.serial for entry in crl.revoked) if isinstance(crl, RevocationList) else frozenset()
-
-
-def _entries(lists: Iterable[x509.CertificateRevocationList]) -> frozenset[tuple[bytes, str]]:
-    """Return what CRLs list, by issuer: two CAs may give the same serial number."""
-    from pgtls.pki import crl
-
-    return frozenset((one.issuer.public_bytes(), serial) for one in lists for serial in _serials(crl.of(one)))
-
-
-def _lists(pem: bytes) -> tuple[x509.CertificateRevocationList, ...]:
-    from pgtls.pki import crl
-
-    found = crl.parse(pem)
-    return () if isinstance(found, Unreadable) else found
 
 
 def _with_new_crls(tree: Tree, existing: Existing) -> Iterator[Entity]:
