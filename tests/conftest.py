@@ -194,7 +194,7 @@ def _most_cases(test: str, items: list[pytest.Item]) -> list[pytest.Item]:
     cases = list(dict.fromkeys(map(_case, items)))
     if len(cases) <= _FEW_CASES or not _path(items[0]).startswith(SLOW):
         return []
-    number, every = crc32(test.encode()), 3 if len(cases) > 2 * 2 else 2
+    number, every = crc32(test.encode()), min(3, (len(cases) + 1) // 2)
     left_out = {case for index, case in enumerate(cases) if (number + index // 2) % every}
     return [item for item in items if _case(item) in left_out]
 
