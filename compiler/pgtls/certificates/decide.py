@@ -168,8 +168,8 @@ def _certificate(
     """Decide about one certificate. ``decided`` are the earlier decisions about CAs."""
     found, now = existing.found[profile.entity], fleet.now
     if profile.entity in existing.outside.not_ours:
-        earlier = found.certificate if found.earlier and isinstance(found.certificate, Certificate) else None
-        stolen = earlier is not None and is_stolen(profile, earlier, existing, listed)
+        earlier = found.certificate if found.earlier else None
+        stolen = isinstance(earlier, Certificate) and is_stolen(profile, earlier, existing, listed)
         return external.signed_outside(profile, found, fleet, existing, decided, asked, stolen=stolen)
     case = _case(profile, existing, decided, asked, listed, now)
     if signers.signer(profile, fleet):

@@ -54,12 +54,12 @@ def is_revoked(profile: Profile, certificate: Certificate, existing: Existing, l
 
     ``listed`` are the serial numbers that the spec revokes, by NAME of the CA. Its CA may be another one today.
     """
-    ca, line = profile.issuer or profile.entity.name, existing.lock.by_digest.get(certificate.sha256)
+    ca = profile.issuer or profile.entity.name
     if existing.lock.revokes(ca, certificate) or too_old(certificate, profile):
         return True
-    names = existing.ca_names.of(line) if line else (ca,)
-    return any(_lists(existing.crls.get(name), certificate) for name in names) or any(
-        certificate.serial in listed.get(name, ()) for name in names
+    names = _names_of_ca(profile, certificate, existing)
+    return any(certificate.serial in listed.get(name, ()) for name in names) or any(
+        _entries(names, certificate, existing)
     )
 
 
@@ -68,17 +68,25 @@ def is_stolen(profile: Profile, certificate: Certificate, existing: Existing, li
 
     A CRL that a company signs may list a certificate because another one follows: the key stays.
     """
+    names = _names_of_ca(profile, certificate, existing)
+    return (
+        too_old(certificate, profile)
+        or any(certificate.serial in listed.get(name, ()) for name in names)
+        or any(entry.reason == "key_compromise" for entry in _entries(names, certificate, existing))
+    )
+
+
+def _names_of_ca(profile: Profile, certificate: Certificate, existing: Existing) -> Collection[str]:
+    """Return the present NAMEs of the CA of a certificate. The lock may not know it: then it is the one of the spec."""
     line = existing.lock.by_digest.get(certificate.sha256)
-    if too_old(certificate, profile) or (line is not None and is_listed(line, existing, listed)):
-        return True
-    names = existing.ca_names.of(line) if line else (profile.issuer,)
-    lists = (existing.crls.get(name) for name in names if name)
+    return existing.ca_names.of(line) if line else (profile.issuer or profile.entity.name,)
+
+
+def _entries(names: Iterable[str], certificate: Certificate, existing: Existing) -> Iterator[Revocation]:
+    """Yield what the present CRLs of CAs say about a certificate."""
+    lists = (existing.crls.get(name) for name in names)
     entries = (entry for one in lists if isinstance(one, RevocationList) for entry in one.revoked)
-    return any(entry.serial == certificate.serial and entry.reason == "key_compromise" for entry in entries)
-
-
-def _lists(crl: RevocationList | Unreadable | None, certificate: Certificate) -> bool:
-    return isinstance(crl, RevocationList) and any(entry.serial == certificate.serial for entry in crl.revoked)
+    return (entry for entry in entries if entry.serial == certificate.serial)
 
 
 def serials(fleet: Fleet) -> dict[str, set[str]]:
